@@ -49,7 +49,7 @@ def data_folder(
 
         return fetch(task, cache, source_language=source_language, languages=languages)
     if data == EMBEDDED:
-        return _corpus(task, cache, train, evaluation)
+        return _corpus(task, cache, source_language, train, evaluation)
     folder = Path(data).expanduser()
     if not data or not folder.is_dir():
         raise ConfigError(f"--data: {data!r} is not allowed; allowed: {HUB}, {EMBEDDED}, or a folder")
@@ -66,16 +66,22 @@ def encoder_source(encoder: str, cache: Path) -> str:
     return str(folder.resolve()) if folder.is_dir() else encoder
 
 
-def _corpus(task: TaskSpec, cache: Path, train: int | None, evaluation: int | None) -> Path:
-    from dlfa.embedded.corpus import PARTS, CorpusSize, write_corpus
+def _corpus(task: TaskSpec, cache: Path, source_language: str, train: int | None, evaluation: int | None) -> Path:
+    from dlfa.embedded.corpus import PARTS, CorpusSize, languages, write_corpus
 
     if task.name not in PARTS:
         raise ConfigError(f"--data: {EMBEDDED!r} is not allowed for {task.name}; allowed: {HUB}, or a folder")
+    if source_language not in languages():
+        raise ConfigError(f"--source-lang: {source_language!r} is not allowed; allowed: {', '.join(languages())}")
     default = CorpusSize()
     size = CorpusSize(train=train or default.train, dev=evaluation or default.dev, test=evaluation or default.test)
     digest = _digest("dlfa.embedded.corpus")
-    folder = cache / f"controlled-corpus-{digest}" / f"{task.name}-{size.train}-{size.dev}-{size.test}"
-    return _made(folder, lambda unfinished: write_corpus(unfinished, size, parts=[task.name])) / task.name
+    name = f"{task.name}-{source_language}-{size.train}-{size.dev}-{size.test}"
+
+    def write(unfinished: Path) -> None:
+        write_corpus(unfinished, size, source=source_language, parts=[task.name])
+
+    return _made(cache / f"controlled-corpus-{digest}" / name, write) / task.name
 
 
 def _made(folder: Path, write: Callable[[Path], None]) -> Path:

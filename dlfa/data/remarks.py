@@ -9,13 +9,13 @@ from dlfa.data.sources import Split
 __all__ = ["remarks"]
 
 _COUNTS = {
-    "split_sentences": "{count} sentences are longer than the window of {window} pieces: they lie in several windows",
-    "shortened_words": "{count} words have more pieces than a window holds: their last pieces are not read",
-    "unknown_words": "{count} words are nothing to the tokenizer: they are read as an unknown piece",
-    "truncated_pairs": "{count} pairs are longer than the window of {window} pieces: truncated, longer sentence first",
-    "untranslated_pairs": "{count} pairs have NS, PAWS-X's mark of no translation, for a sentence: kept, as in XTREME",
+    "split_sentences": "sentences longer than the window of {window} pieces, each in several windows: {count}",
+    "shortened_words": "words of more pieces than a window holds, whose last pieces are not read: {count}",
+    "unknown_words": "words that are nothing to the tokenizer, read as an unknown piece: {count}",
+    "truncated_pairs": "pairs longer than the window of {window} pieces, truncated longest first: {count}",
+    "untranslated_pairs": "pairs with NS, PAWS-X's mark of no translation, kept as in XTREME: {count}",
 }
-"""Of each count of `EncodedSplit.counts`, what it means."""
+"""Of each count of `EncodedSplit.counts`, what it means, whatever the number."""
 
 
 def remarks(corpus: Corpus, sets: Mapping[Split, Sequence[str]]) -> list[str]:

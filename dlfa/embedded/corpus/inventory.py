@@ -158,14 +158,16 @@ def _verb(entry: Mapping[str, Any]) -> Verb:
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # a choice made at run time
-    """Refuses what YAML readers silently drop: the same key twice."""
+    """Refuses what YAML readers silently drop or change: the same key twice, and a key such as `no`."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = set()
         for key_node, _ in node.value:
+            where = f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}"
+            if key_node.tag != "tag:yaml.org,2002:str":
+                raise DataError(f"{where}: {key_node.value!r} is no text to YAML; allowed: text, in quotes if need be")
             if key_node.value in keys:
-                mark = key_node.start_mark
-                raise DataError(f"{mark.name}:{mark.line + 1}: {key_node.value!r} a second time; allowed: once")
+                raise DataError(f"{where}: {key_node.value!r} a second time; allowed: once")
             keys.add(key_node.value)
         return dict(super().construct_mapping(node, deep))
 
@@ -174,7 +176,7 @@ def load_yaml(path: Path) -> Any:
     """Return the content of a YAML file.
 
     Raises:
-        DataError: Missing, not YAML, or a key twice in one mapping.
+        DataError: Missing, not YAML, or a key that is no text or stands twice in one mapping.
     """
     try:
         with path.open("rb") as file:

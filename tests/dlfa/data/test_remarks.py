@@ -43,7 +43,7 @@ def test_pairs_that_are_truncated_and_leak(data: Path) -> None:
         "test-de": "der\tHund\t0\n",
     }
     assert found(data, "pawsx", files) == [
-        "2 pairs are longer than the window of 8 pieces: truncated, longer sentence first",
+        "pairs longer than the window of 8 pieces, truncated longest first: 2",
         "leakage: pairs of the training set are also in en dev (1 of 1), en test (2 of 3)",
     ]
 
@@ -57,9 +57,9 @@ def test_sentences_that_do_not_fit_and_leak(data: Path) -> None:
         "test-de": long,
     }
     assert found(data, "udpos", files) == [
-        "2 sentences are longer than the window of 8 pieces: they lie in several windows",
-        "1 words have more pieces than a window holds: their last pieces are not read",
-        "1 words are nothing to the tokenizer: they are read as an unknown piece",
+        "sentences longer than the window of 8 pieces, each in several windows: 2",
+        "words of more pieces than a window holds, whose last pieces are not read: 1",
+        "words that are nothing to the tokenizer, read as an unknown piece: 1",
         "leakage: sentences of the training set are also in en test (1 of 2, 25.0% of the words), "
         "de test (1 of 1, 100.0% of the words)",
     ]

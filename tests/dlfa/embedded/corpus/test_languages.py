@@ -100,7 +100,7 @@ def _with_an_unknown_part(source: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_without_concept, r"nouns: 1 concepts are missing: teacher"),
+        (_without_concept, r"nouns: without teacher; allowed: an entry for each of"),
         (_with_unknown_concept, r"nouns: dragon not in the inventory"),
         (_with_a_form_too_many, r"verbs.sleep: 'sleep sleeps slept'; allowed: base sg"),
         (_with_unknown_tag, r"times.today: word 'today/TIME' has no tag"),
@@ -126,6 +126,22 @@ def test_a_key_twice_is_an_error(tmp_path: Path) -> None:
     path.write_text("name: English\nname: German\n")
     with pytest.raises(DataError, match=r"en.yaml:2: 'name' a second time"):
         read_language(path)
+
+
+def test_a_key_that_yaml_reads_as_something_else_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "en.yaml"
+    path.write_text("name: English\ntags:\n  no: DET\n")
+    with pytest.raises(DataError, match=r"en.yaml:3: 'no' is no text to YAML; allowed: text, in quotes if need be"):
+        read_language(path)
+
+
+def test_he_and_she_may_be_one_word(tmp_path: Path) -> None:
+    source = yaml.safe_load((FILES / "en.yaml").read_text())
+    source["pronouns"]["entries"]["she"] = source["pronouns"]["entries"]["he"]
+    path = tmp_path / "en.yaml"
+    path.write_text(yaml.safe_dump(source, allow_unicode=True, sort_keys=False))
+    pronouns = read_language(path).sections["pronouns"].entries
+    assert pronouns["he"] == pronouns["she"]
 
 
 def test_a_case_that_no_rule_covers_is_a_problem(tmp_path: Path) -> None:
