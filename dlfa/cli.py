@@ -212,8 +212,7 @@ def _run(args: argparse.Namespace) -> int:
 def _train(config: TrialConfig, out: Path) -> int:
     # Only now: torch takes seconds to import, and a mistyped flag should not wait for it.
     from dlfa.checkpoint import CheckpointFile
-    from dlfa.data.remarks import remarks
-    from dlfa.trial import open_corpus, run_trial, sets_read
+    from dlfa.trial import run_trial
 
     total = config.training.reports_per_trial
     checkpoint = CheckpointFile(out / "checkpoint.safetensors")
@@ -221,17 +220,11 @@ def _train(config: TrialConfig, out: Path) -> int:
     def report(entry: "Report") -> None:
         print(f"report {entry.step}/{total}: loss {entry.metrics['train/loss']:.4f}, dev {entry.score:.2f}", flush=True)
 
-    result = run_trial(config, report, checkpoint)
+    result = run_trial(config, report, checkpoint, lambda line: print(line, flush=True))
     result.save(out)
     result.save_model(out / "model")
     checkpoint.remove()
     _print_scores(result)
-    corpus = open_corpus(config)
-    for line in (
-        f"data: {corpus.source.layout} in {corpus.source.root}",
-        *remarks(corpus, sets_read(config, corpus)),
-    ):
-        print(line)
     print(f"wrote {out}/scores.json, predictions/ and model/")
     return 0
 

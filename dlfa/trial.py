@@ -13,6 +13,7 @@ from dlfa.checkpoint import CheckpointFile
 from dlfa.compute import choose
 from dlfa.config import TrialConfig, to_mapping
 from dlfa.data.cache import Corpus
+from dlfa.data.remarks import remarks
 from dlfa.data.sources import Split, open_source
 from dlfa.errors import ConfigError
 from dlfa.evaluation import predict, score
@@ -75,6 +76,7 @@ def run_trial(
     config: TrialConfig,
     report: Callable[[Report], None] = lambda report: None,
     checkpoint: CheckpointFile | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> TrialResult:
     """Train a configuration on the source language and test it on every language.
 
@@ -82,6 +84,7 @@ def run_trial(
         config: All that determines the result; the same configuration gives the same numbers on one machine.
         report: Told of every evaluation on the selection set; ends the trial when it raises.
         checkpoint: Where the state is kept, and taken up again if it is there.
+        say: Told before training what the data is, and what is wrong with it, line by line.
 
     Raises:
         ConfigError: A value does not fit the encoder or the data.
@@ -99,6 +102,9 @@ def run_trial(
 
     torch.manual_seed(config.seed)
     model = build_model(config.model, task.kind, task.labels).to(compute.device)
+    if say is not None:
+        for line in (f"data: {corpus.source.layout} in {corpus.source.root}", *remarks(corpus, sets)):
+            say(line)
 
     def evaluate() -> tuple[float, dict[str, float]]:
         metrics: dict[str, float] = {}
