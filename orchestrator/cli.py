@@ -79,7 +79,11 @@ def _sweep_parser() -> Parser:
         nargs="+",
         help="go on with sweeps from their own settings",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing; data of the Hub is fetched")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the plan and start nothing; data of the Hub is fetched all the same",
+    )
     return parser
 
 

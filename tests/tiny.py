@@ -1,17 +1,20 @@
-"""Tiny random encoders with real tokenizers: written like downloaded ones, read in a moment."""
+"""Tiny random encoders with real tokenizers, written like downloaded ones, and examples that they can learn."""
 
 import string
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
+from dlfa.data.sources import Example, Pair, Sentence
 from dlfa.model.quiet import quiet_transformers
+from dlfa.tasks import TaskSpec
 
-__all__ = ["FAMILIES", "everywhere", "write_encoder"]
+__all__ = ["FAMILIES", "everywhere", "examples", "write_encoder"]
 
 FAMILIES = ("bert", "xlm-roberta", "distilbert", "modernbert")
 _MAX_POSITIONS = 64
@@ -91,3 +94,13 @@ def everywhere(input_ids_BT: Tensor, attention_mask_BT: Tensor | None = None) ->
     mask_BT = torch.ones_like(input_ids_BT) if attention_mask_BT is None else attention_mask_BT
     row_W, column_W = torch.ones_like(input_ids_BT).nonzero(as_tuple=True)
     return input_ids_BT, mask_BT, torch.zeros_like(input_ids_BT), row_W, column_W
+
+
+def examples(task: TaskSpec, count: int, seed: int) -> list[Example]:
+    """Return examples whose labels can be read off their words: a letter stands for each label."""
+    chance = np.random.default_rng(seed)
+    drawn = chance.integers(0, len(task.labels), (count, 5)).tolist()
+    letter = string.ascii_lowercase
+    if task.kind == "pair":
+        return [Pair("the " + letter[row[0]], "dog " + letter[row[1]], task.labels[row[0]]) for row in drawn]
+    return [Sentence(tuple(letter[n] for n in row), tuple(task.labels[n] for n in row)) for row in drawn]

@@ -13,7 +13,10 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tiny import examples as learnable
+from tiny import write_encoder
 
+from dlfa.cli import main
 from dlfa.data.sources import Example, Pair, Sentence, Source, open_source
 from dlfa.data.sources.detect import LAYOUTS
 from dlfa.errors import DataError
@@ -273,6 +276,26 @@ def test_the_same_content_is_the_same_in_every_layout(task: TaskSpec, tmp_path: 
         read[source.layout] = source.read("en", "train")
     assert len(read) >= 4
     assert all(content == examples(task) for content in read.values())
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_the_same_content_gets_the_same_scores_in_every_layout(task: TaskSpec, tmp_path: Path) -> None:
+    encoder = write_encoder(tmp_path / "encoder", layers=2)
+    sets = {("en", "train"): 120, ("en", "dev"): 9, ("en", "test"): 10, ("de", "test"): 11}
+    found = {}
+    for case in (case for case in CASES if case.task == task):
+        data, out = tmp_path / case.layout, tmp_path / f"{case.layout} out"
+        for seed, ((language, split), count) in enumerate(sets.items()):
+            case.write(data, language, split, case.factory.render(learnable(task, count, seed)))
+        flags = "--fusion-layer 1 --reduction-ratio 2 --learning-rate 3e-3 --epochs 4 --batch-size 8 --reports 1"
+        where = ["--data", str(data), "--encoder", str(encoder), "--out", str(out), "--cache", str(tmp_path / "cache")]
+        assert main(["--task", task.name, *flags.split(), *where, "--max-length", "16", "--threads", "1"]) == 0
+        files = [out / "predictions" / task.name / f"test-{language}.tsv" for language in ("en", "de")]
+        scores = json.loads((out / "scores.json").read_text())["scores"]
+        found[case.layout] = (scores, *(file.read_bytes() for file in files))
+        assert len(set(files[1].read_text("utf-8").split())) > 1, "more than one label predicted"
+    assert len(found) >= 4
+    assert all(result == found["XTREME download"] for result in found.values())
 
 
 @LINES

@@ -3,14 +3,13 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
-from tiny import write_encoder
+from tiny import examples, write_encoder
 
 from dlfa.compute import Compute, choose
 from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
 from dlfa.data.encode import encode
-from dlfa.data.sources import Example, Pair, Sentence, open_source
+from dlfa.data.sources import Example, Pair, open_source
 from dlfa.evaluation import predict, score
 from dlfa.model import encoder_shape, load_model, load_tokenizer
 from dlfa.tasks import TASKS, TaskSpec
@@ -25,19 +24,6 @@ LANGUAGES = {"en": 40, "de": 15, "fr": 10}
 def task(request: pytest.FixtureRequest) -> TaskSpec:
     assert isinstance(request.param, TaskSpec)
     return request.param
-
-
-def examples(task: TaskSpec, count: int, seed: int) -> list[Example]:
-    """Examples whose labels can be read off their words: a label's own letter stands for it."""
-    chance = np.random.default_rng(seed)
-    drawn = chance.integers(0, len(task.labels), (count, 5)).tolist()
-    if task.kind == "pair":
-        return [Pair("the " + _letter(row[0]), "dog " + _letter(row[1]), task.labels[row[0]]) for row in drawn]
-    return [Sentence(tuple(map(_letter, row)), tuple(task.labels[label] for label in row)) for row in drawn]
-
-
-def _letter(label: int) -> str:
-    return "abcdefghijklmnopqrstuvwxyz"[label]
 
 
 def text(example: Example) -> str:

@@ -168,7 +168,7 @@ def _section(
     tag = source.get("upos") or ("PROPN" if name in _NAMES else _TAGS.get(_reference(name), "NOUN"))
     lines = source["entries"]
     if missing := sorted(concepts - set(lines)):
-        raise DataError(f"{where}: without {', '.join(missing)}; allowed: an entry for each of {len(concepts)} concepts")
+        raise DataError(f"{where}: without {', '.join(missing)}; allowed: all {len(concepts)} concepts")
     if unknown := sorted(set(lines) - concepts):
         raise DataError(f"{where}: {', '.join(unknown)} not in the inventory; allowed: its concepts only")
     entries = {}

@@ -100,7 +100,7 @@ def _with_an_unknown_part(source: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_without_concept, r"nouns: without teacher; allowed: an entry for each of"),
+        (_without_concept, r"nouns: without teacher; allowed: all "),
         (_with_unknown_concept, r"nouns: dragon not in the inventory"),
         (_with_a_form_too_many, r"verbs.sleep: 'sleep sleeps slept'; allowed: base sg"),
         (_with_unknown_tag, r"times.today: word 'today/TIME' has no tag"),
