@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 from urllib.parse import urlsplit
 
 import huggingface_hub
@@ -24,11 +24,14 @@ import yaml
 from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny import write_encoder
 
-from dlfa.data.sources import Pair, Sentence, Source
+from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
+from dlfa.data.sources import Example, Pair, Sentence, Source, Split
 from dlfa.data.sources.hub import HUB_FOLDERS, fetch
 from dlfa.errors import ConfigError, DataError
 from dlfa.tasks import TASKS, TaskSpec
+from dlfa.trial import run_trial
 
 Rows = list[dict[str, Any]]
 
@@ -245,6 +248,44 @@ def test_dev_and_test_of_a_data_set_that_is_not_the_tables_are_left_alone(two: P
     assert [path.relative_to(two).parts[:2] for path in open_folder(two, "xnli").files("en", "test")] == [
         ("google", "xtreme")
     ] * 2
+
+
+def columns(entry: Example) -> dict[str, Any]:
+    if isinstance(entry, Sentence):
+        return {"words": entry.words, "tags": entry.tags}
+    return {"sentence1": entry.first, "sentence2": entry.second, "label": entry.label}
+
+
+@pytest.mark.filterwarnings("ignore:.* seems not to be NE tag")
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_clone_gets_the_scores_of_the_same_content_as_json_lines(task: TaskSpec, tmp_path: Path) -> None:
+    clone, lines = tmp_path / "clone", tmp_path / "lines"
+    lines.mkdir()
+    write_data_set(clone / "google" / "xtreme", DATA_SETS[task.name]())
+    if task.name == "xnli":
+        write_data_set(clone / "facebook" / "xnli", xnli_train())
+    source = open_folder(clone if task.name == "xnli" else clone / "google" / "xtreme", task)
+    for language in source.languages():
+        for split in get_args(Split):
+            if source.files(language, split):
+                read = source.read(language, split)
+                rows = [columns(entry) for entry in read]
+                (lines / f"{split}-{language}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    encoder = write_encoder(tmp_path / "encoder", layers=2)
+    found = [
+        run_trial(
+            TrialConfig(
+                task=task.name,
+                data=DataConfig(path=str(folder), cache=str(tmp_path / "cache"), max_length=16),
+                model=ModelConfig(encoder=str(encoder), fusion_layer=1, reduction_ratio=2),
+                training=TrainingConfig(learning_rate=3e-3, epochs=3, batch_size=1, reports_per_trial=1),
+                compute=ComputeConfig(device="cpu", precision="fp32"),
+            )
+        )
+        for folder in (source.root, lines)
+    ]
+    assert found[0].scores == found[1].scores
+    assert found[0].predictions == found[1].predictions
 
 
 def test_names_told_by_the_file_alone(tmp_path: Path) -> None:
