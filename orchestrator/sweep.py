@@ -326,7 +326,7 @@ class _Driver:
         self.tracker.sweep_ended("FINISHED", {}, [*written, self.folder / "sweep.yaml"])
         self.display.say("")
         self.display.say(report.render_sweep(sweep, "table"))
-        self.display.say(f"tables: {self.folder / 'reports'}")
+        self.display.say(f"tables and plots: {self.folder / 'reports'}")
         self.display.say(f"again:  dlfa-report {self.folder.name} --storage {self.folder.parent}")
         if self.prepared.settings.tracking_uri.startswith("sqlite:"):
             self.display.say(f"runs:   mlflow ui --backend-store-uri {self.prepared.settings.tracking_uri}")

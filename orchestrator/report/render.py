@@ -10,6 +10,7 @@ from pandas.api.types import is_numeric_dtype
 
 from dlfa.errors import ConfigError
 from dlfa.files import atomic_write
+from orchestrator.report.plots import write_plots
 from orchestrator.report.tables import best_layers, best_of_each, learning_curves, notes, per_language, search_trials
 from orchestrator.report.trials import Sweep
 
@@ -71,7 +72,7 @@ def render_together(sweeps: Sequence[Sweep], format: Format) -> str:
 
 
 def write_reports(sweep: Sweep, out: Path) -> list[Path]:
-    """Write every table as CSV, Markdown and LaTeX, and the notes beside them; return the files.
+    """Write every table as CSV, Markdown and LaTeX, the notes beside them, and the pictures; return the files.
 
     Raises:
         ConfigError: The folder cannot be written.
@@ -87,9 +88,10 @@ def write_reports(sweep: Sweep, out: Path) -> list[Path]:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             atomic_write(out / name, text)
+        pictures = write_plots(sweep, out)
     except OSError as error:
         raise ConfigError(f"{out}: reports cannot be written there: {error.strerror}") from error
-    return [out / name for name in texts]
+    return [*(out / name for name in texts), *pictures]
 
 
 def _tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:

@@ -1,6 +1,6 @@
 """Tables of a sweep, and the facts that must stand beside them; pure functions of its frame."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,7 +8,16 @@ import pandas as pd
 from dlfa.tasks import TASKS
 from orchestrator.report.trials import COLUMNS, Sweep, confirmed_runs
 
-__all__ = ["best_layers", "best_of_each", "learning_curves", "notes", "per_language", "search_trials"]
+__all__ = [
+    "best_layers",
+    "best_of_each",
+    "layers_by_language",
+    "learning_curves",
+    "notes",
+    "per_language",
+    "search_curves",
+    "search_trials",
+]
 
 _SCORES = ["dev", "avg_target", "source", "worst", "gap"]
 _ARMS = ["baseline", "dlfa", "difference"]
@@ -100,15 +109,34 @@ def per_language(frame: pd.DataFrame) -> pd.DataFrame:
         empty: pd.DataFrame = pd.DataFrame(columns=["language", *_ARMS])
         return empty
     metrics = TASKS[frame["task"].iloc[0]].metrics
-    source = frame["source_language"].iloc[0]
     tests = runs[runs["split"].eq("test") & runs["language"].notna()]
     parts = [
         _compare_arms(tests[tests["metric"].eq(metric)]).add_suffix("" if metric == metrics[0] else f"_{metric}")
         for metric in metrics
     ]
     means = pd.concat(parts, axis="columns")
-    languages = sorted(means.index, key=lambda language: (language != source, language))
-    result: pd.DataFrame = means.reindex(languages).rename_axis("language").reset_index()
+    result: pd.DataFrame = means.reindex(_in_order(means.index, frame)).rename_axis("language").reset_index()
+    return result
+
+
+def layers_by_language(frame: pd.DataFrame) -> pd.DataFrame:
+    """Compare every confirmed fusion layer with the baseline on each test language.
+
+    Returns:
+        One row per language, the source first, then the others in order of their codes; one column per fusion
+        layer, ascending: layer minus baseline in the task's main metric, in points, mean over the seeds that both
+        have. Layers and languages without such a seed are left out.
+    """
+    runs = confirmed_runs(frame)
+    tests = runs[runs["split"].eq("test") & runs["language"].notna() & _is_main(runs)]
+    is_baseline = tests["fusion"].eq("none")
+    fused = tests[~is_baseline].merge(
+        tests.loc[is_baseline, ["language", "seed", "value"]], on=["language", "seed"], suffixes=("", "_baseline")
+    )
+    table = fused.assign(difference=fused["value"] - fused["value_baseline"]).pivot_table(
+        index="language", columns="fusion_layer", values="difference", aggfunc="mean"
+    )
+    result: pd.DataFrame = table.reindex(_in_order(table.index, frame))
     return result
 
 
@@ -132,6 +160,12 @@ def learning_curves(frame: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
+def _in_order(languages: Iterable[str], frame: pd.DataFrame) -> list[str]:
+    """Return the source language first, then the others in order of their codes."""
+    sources = set(frame["source_language"])
+    return sorted(languages, key=lambda language: (language not in sources, language))
+
+
 def _runs_of_arms(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the confirm runs of the baseline and of the selected layer, told apart by `arm`."""
     runs, table = confirmed_runs(frame), best_layers(frame)
@@ -148,6 +182,20 @@ def _compare_arms(tests: pd.DataFrame) -> pd.DataFrame:
     by_seed["difference"] = by_seed["dlfa"] - by_seed["baseline"]
     means: pd.DataFrame = by_seed.groupby("language").mean()
     return means
+
+
+def search_curves(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the learning curves of the search.
+
+    Returns:
+        One row per report of a search trial, in order: trial, fusion, state, step, value (mean over the dev sets that
+        selection reads, in percent).
+    """
+    reports = frame[frame["phase"].eq("search") & frame["split"].eq("dev") & _is_main(frame)]
+    result: pd.DataFrame = (
+        reports.groupby(["trial", "fusion", "state", "step"], sort=True)["value"].mean().reset_index()
+    )
+    return result
 
 
 def search_trials(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from contracts.test_tasks import examples, text
-from tiny import write_encoder
+from contracts.test_tasks import text
+from tiny import examples, write_encoder
 
 import dlfa.cli
 from dlfa.tasks import TASKS, TaskSpec

@@ -155,6 +155,8 @@ def _as_text(lines: list[str], format: Format) -> list[str]:
 
 NAMES = ("best_layers", "per_language", "learning_curves", "search")
 FILES = {f"{name}.{end}" for name in NAMES for end in ("csv", "md", "tex")}
+PLOTS = ("best_layers", "layers_by_language", "search")
+PICTURES = {f"{name}.{end}" for name in PLOTS for end in ("pdf", "png")}
 
 
 @pytest.mark.parametrize("trials", [None, SEARCH, []])
@@ -162,7 +164,8 @@ def test_reports_are_written_as_files(write_sweep: WriteSweep, tmp_path: Path, t
     sweep = load(write_sweep(trials))
     out = tmp_path / "new" / "reports"
     written = write_reports(sweep, out)
-    assert set(out.iterdir()) == set(written) == {out / name for name in FILES | {"notes.txt"}}
+    pictures = PICTURES if trials is None else {p for p in PICTURES if trials and p.startswith("search")}
+    assert set(out.iterdir()) == set(written) == {out / name for name in FILES | {"notes.txt"} | pictures}
     assert (out / "notes.txt").read_text(encoding="utf-8").splitlines() == notes(sweep)
     tables = {
         "best_layers": best_layers(sweep.frame),
@@ -207,7 +210,7 @@ def test_reports_replace_older_ones_whole_or_not_at_all(
             write_reports(sweep, out)
     assert str(error.value) == f"{out}: reports cannot be written there: No space left on device"
     assert (out / "best_layers.csv").read_text() == "old"
-    assert {path.name for path in out.iterdir()} == FILES | {"notes.txt"}
+    assert {path.name for path in out.iterdir()} == FILES | PICTURES | {"notes.txt"}
     write_reports(sweep, out)
     assert (out / "best_layers.csv").read_text(encoding="utf-8") == before
     assert opened.read_text() == "old"  # who has the old file open still reads all of it
