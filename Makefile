@@ -16,7 +16,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/dlfa-sweep --task udpos --profile quickstart
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What CI runs beside the tests.
 check: $(VENV)/.installed

@@ -74,7 +74,8 @@ def _plan(prepared: Prepared, slots: Slots) -> Iterator[str]:
 
 def _describe(distribution: BaseDistribution, points: tuple[int | float, ...]) -> str:
     if isinstance(distribution, (FloatDistribution, IntDistribution)):
-        return f"{distribution.low:g} to {distribution.high:g}{', log-uniform' if distribution.log else ''}"
+        by = "" if distribution.step in (None, 1) else f" by {distribution.step:g}"
+        return f"{distribution.low:g} to {distribution.high:g}{by}{', log-uniform' if distribution.log else ''}"
     return ", ".join(f"{point:g}" for point in points)
 
 

@@ -119,7 +119,9 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
     if isinstance(distribution, FloatDistribution):
         return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
     if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+        return trial.suggest_int(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
     assert isinstance(distribution, CategoricalDistribution)
     number = trial.suggest_categorical(name, distribution.choices)
     assert isinstance(number, (int, float))
@@ -238,7 +240,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One searched parameter of the file: a number, `{choices}` or `{low, high, log, grid}`."""
+    """One searched parameter of the file: a number, `{choices}` or `{low, high, step, log, grid}`."""
 
     where: str
     name: str
@@ -255,17 +257,26 @@ class _Entry:
         if set(entry) == {"choices"}:
             choices = self._values("choices", entry["choices"])
             return CategoricalDistribution(choices), choices
-        if not {"low", "high"} <= set(entry) <= {"low", "high", "log", "grid"}:
-            raise self._error(dict(entry), "a number, {choices}, or {low, high} with optional log and grid")
+        whole = _SEARCHABLE[self.name] is int
+        optional = {"log", "grid", "step"} if whole else {"log", "grid"}
+        if not {"low", "high"} <= set(entry) <= {"low", "high"} | optional:
+            names = ", ".join(sorted(optional))
+            raise self._error(dict(entry), f"a number, {{choices}}, or {{low, high}} with any of {names}")
         low, high, log = self._value(entry["low"]), self._value(entry["high"]), entry.get("log", False)
         if low > high or (log and low <= 0) or not isinstance(log, bool):
             raise self._error(dict(entry), "low at most high, and above 0 where log is true")
+        step = entry.get("step", 1)
+        if isinstance(step, bool) or not isinstance(step, int) or step < 1 or (step > 1 and log):
+            raise self._error(dict(entry), "step: a whole number, at least 1, without log")
         points = self._values("grid", entry["grid"]) if "grid" in entry else ()
         if not all(low <= point <= high for point in points):
             raise self._error(dict(entry), "grid points between low and high")
-        if _SEARCHABLE[self.name] is float:
+        if not whole:
             return FloatDistribution(low, high, log=log), points
-        return IntDistribution(int(low), int(high), log=log), points or tuple(range(int(low), int(high) + 1))
+        steps = range(int(low), int(high) + 1, step)
+        if not set(points) <= set(steps):
+            raise self._error(dict(entry), f"grid points of {', '.join(map(str, steps))}")
+        return IntDistribution(steps[0], steps[-1], step=step, log=log), points or tuple(steps)
 
     def _values(self, key: str, values: object) -> tuple[int | float, ...]:
         if not isinstance(values, list) or not values:

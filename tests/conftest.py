@@ -12,7 +12,15 @@ import torch
 
 torch.set_num_threads(1)
 
+# Whole sweeps run beside other tests: Ray's own default would let those go first.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - its own spelling
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that workers end together."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
 
 
 def _beside(name: str) -> Path:

@@ -546,10 +546,10 @@ def test_a_dry_run_of_the_quickstart(storage: Path, capfd: pytest.CaptureFixture
     out, err = capfd.readouterr()
     assert err == ""
     for pattern in (
-        r"data: CoNLL-U folders in .*/runs/\.cache/controlled-corpus-\w+/udpos-64-2-2/udpos",
+        r"data: CoNLL-U folders in .*/runs/\.cache/controlled-corpus-\w+/udpos-en-64-2-2/udpos",
         r"train en: 64 sentences, \d+ words; dev en: 2 sentences, \d+ words; test: \d+ sentences in \d+ languages .*",
         r"slots: no GPU in use; \d+ trials at a time, 1 CPU each, on this machine",
-        r"space: fusion_layer: 1 to 11",
+        r"space: fusion_layer: 1 to 11 by 2",
         r"space: reduction_ratio: 2, 4, 8",
         r"space: learning_rate: .* to .*, log-uniform",
         r"search: 12 trials, 3 of them for the baseline, sampler tpe, pruner hyperband, selected on the source",

@@ -73,8 +73,9 @@ def test_every_search_space_that_ships_is_a_whole_one(path: Path, layers: int) -
     task = yaml.safe_load(text)["task"]
     assert task in TASKS
     space = load_space(text, path.name, task, shape)
-    assert space.distributions["fusion_layer"] == IntDistribution(1, layers - 1)
-    assert space.grid["fusion_layer"] == tuple(range(1, layers))
+    step = 2 if profile == "quickstart" else 1
+    assert space.distributions["fusion_layer"] == IntDistribution(1, layers - 1, step=step)
+    assert space.grid["fusion_layer"] == tuple(range(1, layers, step))
     assert space.grid_points(1)  # the grid sampler is allowed for each of them
     plan = space.plan(1)
     for number in range(space.trials):
@@ -96,7 +97,7 @@ def test_a_profile_without_a_space_for_the_task_is_told() -> None:
 def test_the_depth_is_that_of_the_encoder(tmp_path: Path) -> None:
     encoder = write_encoder(tmp_path, layers=5)
     space = load_space(*packaged_space("udpos", "quickstart"), "udpos", encoder_shape(str(encoder)))
-    assert space.grid["fusion_layer"] == (1, 2, 3, 4)
+    assert space.grid["fusion_layer"] == (1, 3)
 
 
 def test_the_space_of_the_paper_is_that_of_the_protocol() -> None:
@@ -123,6 +124,14 @@ def test_layers_are_counted_from_the_encoders_depth() -> None:
     assert with_search(fusion_layer={"low": "L-3", "high": "L-1"}).grid["fusion_layer"] == (9, 10, 11)
     assert with_search(fusion_layer={"low": 0, "high": "L-12"}).grid["fusion_layer"] == (0,)
     assert with_search(fusion_layer={"choices": [3, "L-2"]}).grid["fusion_layer"] == (3, 10)
+
+
+def test_every_second_layer(recwarn: pytest.WarningsRecorder) -> None:
+    space = with_search(fusion_layer={"low": 2, "high": "L-1", "step": 2})
+    assert space.grid["fusion_layer"] == (2, 4, 6, 8, 10)
+    assert space.distributions["fusion_layer"] == IntDistribution(2, 10, step=2)
+    assert sampled(space, {"fusion": "dlfa"})["fusion_layer"] in (2, 4, 6, 8, 10)
+    assert not recwarn.list  # Optuna would warn of an end that is no multiple
 
 
 @pytest.mark.parametrize(
@@ -362,6 +371,9 @@ BAD += [
         ("fusion_layer: {low: 5, high: 4}", ".fusion_layer: {'low': 5, 'high': 4} is not allowed", "low at most high"),
         ("fusion_layer: {low: 0, high: 4, log: true}", ".fusion_layer: {'low': 0", "above 0 where log is true"),
         ("fusion_layer: {low: 1, high: 4, grid: [5]}", ".fusion_layer: {'low': 1, 'hi", "points between low and high"),
+        ("fusion_layer: {low: 1, high: 4, step: 0}", ".fusion_layer: {'low': 1", "step: a whole number, at least 1"),
+        ("fusion_layer: {low: 1, high: 4, step: 2, log: true}", ".fusion_layer: {'low': 1", "at least 1, without log"),
+        ("fusion_layer: {low: 1, high: 4, step: 2, grid: [2]}", ".fusion_layer: {'low': 1", "grid points of 1, 3"),
         ("reduction_ratio: 0", ".reduction_ratio: 0 is not allowed", "allowed: 1..768, the encoder's hidden size"),
         ("reduction_ratio: 769", ".reduction_ratio: 769 is not allowed", "allowed: 1..768"),
         ("reduction_ratio: {choices: []}", ".reduction_ratio: [] is not allowed", "choices: a list of numbers"),
@@ -371,7 +383,7 @@ BAD += [
         ("reduction_ratio: {}", ".reduction_ratio: {} is not allowed", "a number, {choices}, or {low, high}"),
         ("reduction_ratio: {choices: [2], low: 1}", ".reduction_ratio: {'choices'", "a number, {choices}, or {low"),
         ("learning_rate: {low: 1.0e-5}", ".learning_rate: {'low': 1e-05} is not allowed", "or {low, high} with"),
-        ("learning_rate: {low: 1.0e-5, high: 1.0e-4, step: 2}", ".learning_rate: {'low'", "with optional log and grid"),
+        ("learning_rate: {low: 1.0e-5, high: 1.0e-4, step: 2}", ".learning_rate: {'low'", "with any of grid, log"),
         ("learning_rate: {low: 1.0e-5, high: 1.0e-4, log: 1}", ".learning_rate: {'low'", "low at most high"),
         ("learning_rate: {low: 0.0, high: 1.0e-4}", ": learning_rate: 0.0 is not allowed", "allowed: in (0, 1)"),
         ("learning_rate: {low: fast, high: 1.0e-4}", ".learning_rate: 'fast' is not allowed", "a finite number"),
