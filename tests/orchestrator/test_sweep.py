@@ -69,6 +69,17 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
+def _interrupt(command: list[str], at: str) -> str:
+    """Press Ctrl-C at a line; return what is printed after it."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        assert any(at in line for line in driver.stdout), f"no {at!r} before the end"
+        driver.send_signal(signal.SIGINT)
+        rest = driver.stdout.read()
+    assert driver.returncode == 130, rest
+    return rest
+
+
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     folder = tmp_path_factory.mktemp("sweeps")
@@ -220,14 +231,7 @@ def test_resuming_a_finished_sweep_runs_nothing_and_says_the_same(finished: tupl
 
 def test_ctrl_c_keeps_everything_and_resume_makes_it_whole(storage: Storage) -> None:
     folder = storage.folder / "broken"
-    with subprocess.Popen(storage.command("--name", "broken"), stdout=subprocess.PIPE, text=True) as driver:
-        assert driver.stdout is not None
-        for line in driver.stdout:
-            if "search-0001 report 2" in line:
-                driver.send_signal(signal.SIGINT)
-                break
-        rest = driver.stdout.read()
-    assert driver.returncode == 130, rest
+    rest = _interrupt(storage.command("--name", "broken"), at="search-0001 report 2")
     assert f"dlfa-sweep --resume broken --storage {storage.folder}" in rest
     states = _states(folder, "search")
     assert states["RUNNING"] == 0
@@ -267,14 +271,7 @@ def test_two_tasks_are_interrupted_and_resumed_as_one_command(storage: Storage, 
         *("--data", str(root), "--encoder", str(storage.encoder), "--storage", str(storage.folder)),
         *("--languages", "de", "--trials", "2", "--confirm-seeds", "1", "--train-limit", "96"),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
-        assert driver.stdout is not None
-        for line in driver.stdout:
-            if "search-0000 report 1" in line:
-                driver.send_signal(signal.SIGINT)
-                break
-        rest = driver.stdout.read()
-    assert driver.returncode == 130, rest
+    rest = _interrupt(command, at="search-0000 report 1")
     assert f"resume with: dlfa-sweep --resume both-udpos both-panx --storage {storage.folder}\n" in rest
     assert "both-panx:" not in rest  # it has not begun
 
