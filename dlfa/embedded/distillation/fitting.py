@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 class Recipe:
     """How the student learns."""
 
-    steps: int = 6000
+    steps: int = 4000
     pieces_per_batch: int = 1024
     learning_rate: float = 1.5e-4
     warmup: int = 200
