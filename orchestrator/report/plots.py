@@ -103,9 +103,10 @@ def _best_layers(sweep: Sweep, table: pd.DataFrame) -> Figure:
         axes.plot(left, baseline.item(), "D", color=_ORANGE, label="baseline, mean", zorder=3)
     axes.plot(tried, layers["avg_target"], "o", color=_BLUE, label="DLFA, mean", zorder=3)
     selected = layers[layers["selected"]]
+    how = "selected on dev" if sweep.settings["select_on"] == "source" else "selected on target dev (oracle)"
     axes.plot(
         selected["fusion_layer"].astype(int), selected["avg_target"], "o", markersize=12, markerfacecolor="none",
-        markeredgecolor=_BLUE, label="selected on dev", zorder=3,
+        markeredgecolor=_BLUE, label=how, zorder=3,
     )  # fmt: skip
     axes.set_xticks([left, *ticks], ["baseline", *map(str, ticks)])
     axes.set_xlabel("fusion layer")

@@ -15,8 +15,10 @@ from dlfa.model import encoder_shape, load_tokenizer
 from dlfa.tasks import TASKS, TaskSpec
 
 
-def folder_of(data: str, task: TaskSpec, cache: Path, train: int | None = 6, evaluation: int | None = 3) -> Path:
-    return data_folder(data, task, cache, source_language="en", languages=(), train=train, evaluation=evaluation)
+def folder_of(
+    data: str, task: TaskSpec, cache: Path, train: int | None = 6, evaluation: int | None = 3, source: str = "en"
+) -> Path:
+    return data_folder(data, task, cache, source_language=source, languages=(), train=train, evaluation=evaluation)
 
 
 def test_a_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +44,17 @@ def test_the_embedded_corpus_is_read_like_any_folder(task: TaskSpec, tmp_path: P
     assert len(source.read("en", "train")) == 6
     assert {len(source.read(code, split)) for code in languages() for split in ("dev", "test")} == {3}
     assert {part.name for part in source.root.parent.iterdir()} == {task.name}
+
+
+def test_the_embedded_corpus_trains_on_any_of_its_languages(tmp_path: Path) -> None:
+    task = TASKS["udpos"]
+    source = open_source(folder_of("embedded", task, tmp_path, source="de"), task)
+    assert len(source.read("de", "train")) == 6
+    assert not source.files("en", "train")
+    assert open_source(folder_of("embedded", task, tmp_path), task).files("en", "train")
+    with pytest.raises(ConfigError) as caught:
+        folder_of("embedded", task, tmp_path, source="xx")
+    assert str(caught.value) == f"--source-lang: 'xx' is not allowed; allowed: {', '.join(languages())}"
 
 
 def test_a_task_that_the_corpus_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
