@@ -1,4 +1,4 @@
-"""Tiny random encoders with real tokenizers, written like downloaded ones, and examples that they can learn."""
+"""Tiny random encoders with real tokenizers, written like downloaded ones, and what they are trained with."""
 
 import string
 from collections.abc import Iterable
@@ -10,11 +10,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
+from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
 from dlfa.data.sources import Example, Pair, Sentence
 from dlfa.model.quiet import quiet_transformers
 from dlfa.tasks import TaskSpec
 
-__all__ = ["FAMILIES", "everywhere", "examples", "write_encoder"]
+__all__ = ["FAMILIES", "everywhere", "examples", "trial_config", "write_encoder"]
 
 FAMILIES = ("bert", "xlm-roberta", "distilbert", "modernbert")
 _MAX_POSITIONS = 64
@@ -104,3 +105,16 @@ def examples(task: TaskSpec, count: int, seed: int) -> list[Example]:
     if task.kind == "pair":
         return [Pair("the " + letter[row[0]], "dog " + letter[row[1]], task.labels[row[0]]) for row in drawn]
     return [Sentence(tuple(letter[n] for n in row), tuple(task.labels[n] for n in row)) for row in drawn]
+
+
+def trial_config(
+    task: TaskSpec, data: Path, cache: Path, encoder: Path, *, epochs: float, batch_size: int, reports: int
+) -> TrialConfig:
+    """Return a configuration that fuses layers of a tiny encoder, on the CPU."""
+    return TrialConfig(
+        task=task.name,
+        data=DataConfig(path=str(data), cache=str(cache), max_length=16),
+        model=ModelConfig(encoder=str(encoder), fusion_layer=1, reduction_ratio=2),
+        training=TrainingConfig(learning_rate=3e-3, epochs=epochs, batch_size=batch_size, reports_per_trial=reports),
+        compute=ComputeConfig(device="cpu", precision="fp32"),
+    )

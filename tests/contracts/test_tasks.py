@@ -4,10 +4,9 @@ import math
 from pathlib import Path
 
 import pytest
-from tiny import examples, write_encoder
+from tiny import examples, trial_config, write_encoder
 
 from dlfa.compute import Compute, choose
-from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
 from dlfa.data.encode import encode
 from dlfa.data.sources import Example, Pair, open_source
 from dlfa.evaluation import predict, score
@@ -51,15 +50,7 @@ def data(task: TaskSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(task: TaskSpec, data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrialResult:
     encoder = write_encoder(tmp_path_factory.mktemp("encoder"), layers=2)
-    return run_trial(
-        TrialConfig(
-            task=task.name,
-            data=DataConfig(path=str(data), cache=str(data / "cache"), max_length=16),
-            model=ModelConfig(encoder=str(encoder), fusion_layer=1, reduction_ratio=2),
-            training=TrainingConfig(learning_rate=3e-3, epochs=8, batch_size=8, reports_per_trial=2),
-            compute=ComputeConfig(device="cpu", precision="fp32"),
-        )
-    )
+    return run_trial(trial_config(task, data, data / "cache", encoder, epochs=8, batch_size=8, reports=2))
 
 
 def test_spec_is_whole(task: TaskSpec) -> None:

@@ -24,9 +24,8 @@ import yaml
 from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import write_encoder
+from tiny import trial_config, write_encoder
 
-from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
 from dlfa.data.sources import Example, Pair, Sentence, Source, Split
 from dlfa.data.sources.hub import HUB_FOLDERS, fetch
 from dlfa.errors import ConfigError, DataError
@@ -273,15 +272,7 @@ def test_a_clone_gets_the_scores_of_the_same_content_as_json_lines(task: TaskSpe
                 (lines / f"{split}-{language}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     encoder = write_encoder(tmp_path / "encoder", layers=2)
     found = [
-        run_trial(
-            TrialConfig(
-                task=task.name,
-                data=DataConfig(path=str(folder), cache=str(tmp_path / "cache"), max_length=16),
-                model=ModelConfig(encoder=str(encoder), fusion_layer=1, reduction_ratio=2),
-                training=TrainingConfig(learning_rate=3e-3, epochs=3, batch_size=1, reports_per_trial=1),
-                compute=ComputeConfig(device="cpu", precision="fp32"),
-            )
-        )
+        run_trial(trial_config(task, folder, tmp_path / "cache", encoder, epochs=3, batch_size=1, reports=1))
         for folder in (source.root, lines)
     ]
     assert found[0].scores == found[1].scores
