@@ -65,7 +65,8 @@ def fit(
         pad: The tokenizer's padding piece.
         evaluate: Scores the model on the selection set; returns the score and all metrics.
         report: Told of every evaluation; when it raises, training ends.
-        checkpoint: Where the state is kept; training goes on from there if it exists.
+        checkpoint: Where the state is kept; training goes on from there if it exists, and its reports are told again,
+            because whoever listens may have died before it heard of them.
 
     Returns:
         All reports, those of an interrupted run included.
@@ -76,6 +77,8 @@ def fit(
     at = report_steps(len(train.lengths), config)
     optimizer = _optimizer(model, config)
     progress = Progress() if checkpoint is None else Progress.resume(checkpoint, model, optimizer)
+    for entry in progress.reports:
+        report(entry)
     batches = _batches(train, config.batch_size, seed, skip=progress.step)
     model.train()
     while progress.step < at[-1]:

@@ -69,6 +69,12 @@ def _sweep_parser() -> Parser:
     parser.add_argument("--address", metavar="ADDR", help="auto or HOST:PORT of a Ray cluster (default: this machine)")
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="(default tpe)")
     parser.add_argument("--pruner", choices=PRUNERS, default="hyperband", help="(default hyperband)")
+    parser.add_argument(
+        "--report-timeout",
+        metavar="2h",
+        type=_seconds,
+        help="a trial that reports nothing for so long starts again from its last checkpoint (default 6h)",
+    )
     parser.add_argument("--confirm-seeds", metavar="K", type=FROM_ZERO, help="seeds of the confirm phase")
     parser.add_argument("--name", metavar="NAME", help="name of the sweep (default: task, date and a number)")
     parser.add_argument("--storage", metavar="DIR", default="runs", help="folder of sweeps (default runs)")
@@ -189,6 +195,7 @@ def _task_settings(args: argparse.Namespace, storage: Path, task: str, name: str
         cpus_per_trial=args.cpus_per_trial,
         address=args.address,
         tracking_uri=_tracking_uri(args.tracking_uri, storage),
+        **({} if args.report_timeout is None else {"report_timeout": args.report_timeout}),
     )
 
 
@@ -233,7 +240,16 @@ def _tracking_uri(uri: str | None, storage: Path) -> str:
     return uri
 
 
-_RESUMABLE = ("trials", "time_budget", "gpus", "gpus_per_trial", "cpus_per_trial", "address", "tracking_uri")
+_RESUMABLE = (
+    "trials",
+    "time_budget",
+    "report_timeout",
+    "gpus",
+    "gpus_per_trial",
+    "cpus_per_trial",
+    "address",
+    "tracking_uri",
+)
 
 
 def _changes(args: argparse.Namespace, storage: Path) -> dict[str, Any]:

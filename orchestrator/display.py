@@ -132,6 +132,10 @@ class Display:
         if self._live is None:
             self.say(f"{trial.name} report {step}/{state.reports}: dev {self._metric} {score:.2f}")
 
+    def trial_restarted(self, trial: TrialRef, deaths: int, cause: str) -> None:
+        """Print why a trial starts again."""
+        self.say(f"{trial.name}: its process died: {cause}; it starts again from its last checkpoint")
+
     def trial_ended(self, trial: TrialRef, state: TrialState, metrics: Mapping[str, float], reason: str | None) -> None:
         """Count a trial that left its slot, and print how it ended."""
         now = self._watched()

@@ -47,6 +47,15 @@ class SweepObserver(Protocol):
             metrics: `dev/<language>/<metric>` in percent and `train/loss`.
         """
 
+    def trial_restarted(self, trial: TrialRef, deaths: int, cause: str) -> None:
+        """A trial's process died; the trial goes on in another one, from its last checkpoint.
+
+        Args:
+            trial: Which one.
+            deaths: How many of its processes have died under this driver.
+            cause: What the last one died of, in a few words.
+        """
+
     def trial_ended(self, trial: TrialRef, state: TrialState, metrics: Mapping[str, float], reason: str | None) -> None:
         """A trial left its slot.
 

@@ -3,10 +3,12 @@
 import fcntl
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,16 +20,28 @@ from dlfa.errors import ConfigError
 __all__ = ["Stop", "StopTune", "interruptible", "locked"]
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
 @dataclass
 class Stop:
-    """Why no further trial shall start."""
+    """Why no further trial shall start, and running ones end."""
 
     interrupted: bool = False
+    """The user, or the machine's scheduler, has asked for it."""
+
+    fault: str | None = None
+    """What makes it pointless to go on, in one line."""
+
     deadline: float | None = None
 
     def now(self) -> bool:
-        """Whether running trials end, too."""
-        return self.interrupted or self.late()
+        """Whether there is a reason."""
+        return self.interrupted or self.fault is not None or self.late()
+
+    def halt(self, fault: str) -> None:
+        """Stop because of a fault; the first one told is the one that counts."""
+        self.fault = self.fault or fault
 
     def late(self) -> bool:
         """Whether the time is up."""
@@ -79,16 +93,23 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """Turn the first Ctrl-C into an orderly end; the second one is Python's own."""
+    """Turn the first Ctrl-C, SIGTERM or SIGUSR1 into an orderly end, and a second Ctrl-C or SIGTERM into one at once.
+
+    SIGUSR1 is what SLURM sends ahead of a job's end (`--signal=B:USR1@120`), some times more than once.
+    """
     stop = Stop()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        if stop.interrupted and number != signal.SIGUSR1:
+            raise KeyboardInterrupt
         stop.interrupted = True
-        # Not the handler from before: a shell that starts jobs in the background has them ignore Ctrl-C.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    # Tune has handlers of its own for two of them, after which a phase would seem to be complete.
+    setattr(import_module("ray.tune.tune"), "_setup_signal_catching", threading.Event)  # noqa: B010 - for mypy
+    # SIGINT, too: a shell that starts jobs in the background has them ignore it.
+    before = {number: signal.signal(number, interrupt) for number in _ENDING}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -39,16 +39,22 @@ class ReportScheduler(FIFOScheduler):
 
     Args:
         on_report: Takes Tune's trial id and the reported values; returns whether the trial ends here.
+        given_up: Told of a trial whose process died and does not start again.
     """
 
-    def __init__(self, on_report: Callable[[str, Mapping[str, Any]], bool]) -> None:
+    def __init__(self, on_report: Callable[[str, Mapping[str, Any]], bool], given_up: Callable[[Trial], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._on_report = on_report
+        self._given_up = given_up
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Return Tune's decision for a trial that has reported."""
         stops = self._on_report(trial.trial_id, result)
         return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        """Pass on that a trial is given up; Tune's callback for it comes after the searcher's."""
+        self._given_up(trial)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # Tune pickles what it is given; a sweep is resumed from its study, never from that.

@@ -1,27 +1,52 @@
 """The Optuna study as a Tune searcher: the only writer of trial states, and the only source of trials."""
 
+import copy
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
+from sqlalchemy.exc import SQLAlchemyError
 
 from dlfa.errors import ConfigError
 from orchestrator.choices import SAMPLERS
 from orchestrator.events import Phase, SweepObserver, TrialRef
 from orchestrator.space import Params, SearchSpace
 
-__all__ = ["StudySearch", "best_configurations", "interrupted_to_waiting", "make_sampler", "open_storage"]
+__all__ = [
+    "StudySearch",
+    "best_configurations",
+    "interrupted_to_waiting",
+    "make_sampler",
+    "open_storage",
+    "storage_cause",
+]
+
+
+_ALIKE = 3
+"""Trials that fail alike before any other has ended: enough to stop."""
 
 
 def open_storage(path: Path) -> optuna.storages.RDBStorage:
     """Return the sweep's database, made where it is missing; it also opens in optuna-dashboard."""
     return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+def storage_cause(error: BaseException) -> str:
+    """Return what the database or the system said; Optuna and SQLAlchemy wrap it in long lines."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, (sqlite3.Error, OSError)):
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(cause or error).split())
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -75,10 +100,38 @@ def best_configurations(study: optuna.Study) -> list[Params]:
     return [best[group][1] for group in sorted(best)]
 
 
+def _ask_pruner(study: optuna.Study, trial: FrozenTrial) -> tuple[bool, dict[str, Any]]:
+    """Return whether the study's pruner would stop a trial, and what it would note on it.
+
+    Hyperband notes the rungs that a trial has passed, and looks at the next one when it is asked again: notes that
+    are not yet written let a driver that goes on ask as if for the first time.
+    """
+    notes: dict[str, Any] = {}
+    asking = copy.copy(study)
+    asking._storage = _Notes(study._storage, notes)  # type: ignore[assignment]
+    return study.pruner.prune(asking, trial), notes
+
+
+class _Notes:
+    """A study's storage that keeps what a pruner notes on a trial to itself."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage, notes: dict[str, Any]) -> None:
+        self._storage = storage
+        self._notes = notes
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._notes[key] = value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
 @dataclass
 class _Live:
     trial: optuna.Trial
     ref: TrialRef
+    deaths: int = 0
+    """Processes of it that died."""
 
 
 class StudySearch(Searcher):
@@ -95,6 +148,7 @@ class StudySearch(Searcher):
         observers: Told of every event.
         reports: Reports per trial; the last one ends a trial's training, so the pruner is not asked.
         stopping: Whether no further trial shall start.
+        halt: Told in one line what keeps every trial from going on.
     """
 
     def __init__(
@@ -110,6 +164,7 @@ class StudySearch(Searcher):
         observers: Sequence[SweepObserver],
         reports: int,
         stopping: Callable[[], bool],
+        halt: Callable[[str], None],
     ) -> None:
         super().__init__()  # no metric: the last message of a trial has none, and Tune would refuse it
         self.study = study
@@ -122,12 +177,22 @@ class StudySearch(Searcher):
         self._observers = observers
         self._reports = reports
         self._stopping = stopping
+        self._halt = halt
+        self._written = True
+        self._alike: list[str] | None = []
+        """Why trials have failed under this driver; None once one has ended in another way."""
         self._live: dict[str, _Live] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of Tune's next trial, an interrupted one first."""
         if self._stopping():
             return Searcher.FINISHED
+        assigned: Any = Searcher.FINISHED
+        with self._halting():
+            assigned = self._next(trial_id)
+        return assigned
+
+    def _next(self, trial_id: str) -> Any:
         trials = self.study.get_trials(deepcopy=False)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
         if not waiting:
@@ -159,8 +224,16 @@ class StudySearch(Searcher):
 
     def on_report(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Record what a trial reports; return whether it ends here."""
-        live = self._live.get(trial_id)
-        if live is None:
+        ends = True
+        if trial_id in self._live:
+            with self._halting():
+                ends = self._record(trial_id, result)
+        return ends
+
+    def _record(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        live = self._live[trial_id]
+        if "fault" in result:
+            self._halt(str(result["fault"]))  # no trial's fault: this one goes on later
             return True
         if "error" in result:
             self._end(trial_id, TrialState.FAIL, reason=str(result["error"]))
@@ -181,7 +254,7 @@ class StudySearch(Searcher):
         for observer in self._observers:
             observer.trial_reported(live.ref, step, score, metrics)
         # The baseline is never pruned: it is tuned at least as hard as the method.
-        if step < self._reports and live.ref.params["fusion"] != "none" and live.trial.should_prune():
+        if step < self._reports and live.ref.params["fusion"] != "none" and self._prunes(live, step):
             self._end(trial_id, TrialState.PRUNED)
             return True
         return False
@@ -189,10 +262,34 @@ class StudySearch(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: reports come through the scheduler, which alone sees those that stop a trial."""
 
+    def on_death(self, trial_id: str, cause: str, *, again: bool) -> None:
+        """Record that a trial's process died, and what of; unless it starts again, the trial has failed."""
+        live = self._live.get(trial_id)
+        if live is None or self._stopping():
+            return  # it has ended, or is left behind with the others
+        live.deaths += 1
+        with self._halting():
+            if not again:
+                times = "once" if live.deaths == 1 else f"{live.deaths} times"
+                self._end(trial_id, TrialState.FAIL, reason=f"its process died {times}: {cause}")
+                return
+            live.trial.set_user_attr("restarts", live.trial.user_attrs.get("restarts", 0) + 1)
+            for observer in self._observers:
+                observer.trial_restarted(live.ref, live.deaths, cause)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Record a trial whose process ended without a last word."""
-        if error and trial_id in self._live:
-            self._end(trial_id, TrialState.FAIL, reason="the trial's process died")
+        """Record a trial that Tune gives up without having told of a death."""
+        if error:
+            self.on_death(trial_id, "Ray Tune gives no reason", again=False)
+
+    @contextmanager
+    def _halting(self) -> Iterator[None]:
+        """Stop the sweep in order where the study can't be written: Tune would make a crash of it."""
+        try:
+            yield
+        except (StorageInternalError, SQLAlchemyError, OSError) as error:
+            self._written = False
+            self._halt(f"the study can't be written ({storage_cause(error)})")
 
     def _complete(self, trial_id: str, summary: Mapping[str, Any]) -> None:
         live = self._live[trial_id]
@@ -206,6 +303,19 @@ class StudySearch(Searcher):
                 live.trial.report(report["score"], report["step"])
         self._end(trial_id, TrialState.COMPLETE, value=summary["selection_score"], scores=summary["scores"])
 
+    def _prunes(self, live: _Live, step: int) -> bool:
+        """Return the pruner's answer to a report; it is written down before anything follows from it."""
+        storage, number = self.study._storage, live.trial._trial_id
+        trial = storage.get_trial(number)
+        answer = trial.user_attrs.get(f"pruner:{step}")
+        if answer is None:
+            prunes, notes = _ask_pruner(self.study, trial)
+            answer = {"prunes": prunes, "notes": notes}
+            live.trial.set_user_attr(f"pruner:{step}", answer)
+        for name, value in answer["notes"].items():
+            storage.set_trial_system_attr(number, name, value)
+        return bool(answer["prunes"])
+
     def _reported(self, live: _Live) -> Mapping[int, float]:
         return self.study._storage.get_trial(live.trial._trial_id).intermediate_values
 
@@ -218,16 +328,31 @@ class StudySearch(Searcher):
         scores: Mapping[str, float] | None = None,
         reason: str | None = None,
     ) -> None:
-        live = self._live.pop(trial_id)
+        live = self._live[trial_id]
         if reason is not None:
             live.trial.set_user_attr("reason", reason)
         self.study.tell(live.trial, value, state=state)
+        del self._live[trial_id]
+        self._count_alike(state, reason)
         for observer in self._observers:
             observer.trial_ended(live.ref, state.name, scores or {}, reason)  # type: ignore[arg-type]
 
+    def _count_alike(self, state: TrialState, reason: str | None) -> None:
+        """Stop where the first trials all fail in the same way: so would the rest."""
+        if state is not TrialState.FAIL:
+            self._alike = None
+        elif self._alike is not None:
+            self._alike.append(re.sub(r"\d+", "0", str(reason)))
+            if len(self._alike) == _ALIKE and len(set(self._alike)) == 1:
+                self._halt(f"the first {_ALIKE} trials all failed alike: {reason}")
+
     def release(self) -> list[TrialRef]:
-        """Queue the trials that a stopped phase leaves behind, and return them."""
-        interrupted_to_waiting(self.study)
+        """Queue the trials that a stopped phase leaves behind, and return them.
+
+        Where the study could not be written, they are left to the next driver.
+        """
+        if self._written:
+            interrupted_to_waiting(self.study)
         left = [live.ref for live in self._live.values()]
         self._live.clear()
         for ref in left:

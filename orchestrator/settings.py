@@ -64,6 +64,9 @@ class SweepSettings:
     epochs: float | None = None
     """Instead of the search space's; none: the search space's."""
 
+    report_timeout: float = 6 * 3600.0
+    """Seconds without a report after which a trial starts again from its last checkpoint."""
+
     gpus: int | None = None
     gpus_per_trial: float | None = None
     cpus_per_trial: int | None = None

@@ -3,18 +3,23 @@
 import logging
 import os
 import shutil
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
 import ray
-from optuna.trial import TrialState
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial, TrialState
 from ray import tune
+from ray.tune.error import TuneError
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from dlfa.config import to_mapping
 from dlfa.errors import ConfigError
@@ -27,12 +32,14 @@ from orchestrator.guards import Stop, StopTune, interruptible, locked
 from orchestrator.prepare import Prepared, describe_slots, encode_all, planned_slots
 from orchestrator.pruning import ReportScheduler, make_pruner
 from orchestrator.resources import Slots, connect, local, probe_storage
+from orchestrator.restarts import RESTARTS, Restarts, survive_memory_kills
 from orchestrator.search import (
     StudySearch,
     best_configurations,
     interrupted_to_waiting,
     make_sampler,
     open_storage,
+    storage_cause,
 )
 from orchestrator.settings import write_settings
 from orchestrator.space import Params
@@ -55,12 +62,13 @@ def run(sweeps: Sequence[tuple[Path, Prepared]], console: Console, *, new: bool)
         new: Whether the folders are to be made; they are, once nothing is left to refuse.
 
     Returns:
-        Exit code: 0 done, 1 no trial of some sweep gave a result, 130 interrupted.
+        Exit code: 0 done, 1 stopped by a fault or no trial of some sweep gave a result, 130 interrupted.
 
     Raises:
         ConfigError: A sweep does not fit the machine, the cluster or its data; none has started then.
     """
     _quiet()
+    survive_memory_kills()
     machine = local()
     addresses = {prepared.settings.address for _, prepared in sweeps}
     if len(addresses) > 1:
@@ -78,8 +86,7 @@ def run(sweeps: Sequence[tuple[Path, Prepared]], console: Console, *, new: bool)
         slots = [planned_slots(prepared.settings, available) for _, prepared in sweeps]
         # All of them now: whatever interrupts the first one, the rest can be resumed.
         for folder, prepared in sweeps:
-            folder.mkdir(parents=True, exist_ok=not new)
-            write_settings(folder, prepared.settings)
+            _begin(folder, prepared) if new else write_settings(folder, prepared.settings)
         code = 0
         for number, (folder, prepared) in enumerate(sweeps):
             again = resume_command([other for other, _ in sweeps[number:]])
@@ -108,12 +115,27 @@ def _run_one(folder: Path, prepared: Prepared, slots: Slots, display: Display, a
             spool=folder / "mlflow-spool",
             notify=display.say,
         )
+        patience = _DELIVERY_S
         try:
             return _Driver(folder, prepared, slots, display, tracker, stop, again).run()
+        except KeyboardInterrupt:
+            patience = 0.0
+            raise
         finally:
             display.close()
-            if left := tracker.close(_DELIVERY_S):
+            if left := tracker.close(patience):
                 display.say(f"{left} records have not reached MLflow; they are kept, and `{again}` delivers them")
+
+
+def _begin(folder: Path, prepared: Prepared) -> None:
+    """Make a sweep's folder with its settings in it, in one step: it can be resumed, or it is not there."""
+    new = folder.with_name(f".{folder.name}.{uuid4().hex}")
+    try:
+        write_settings(new, prepared.settings)
+        new.rename(folder)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
 def resume_command(folders: Sequence[Path]) -> str:
@@ -132,6 +154,9 @@ class _Cleaner:
         (self.trials / trial.name).mkdir(parents=True, exist_ok=True)
 
     def trial_reported(self, trial: TrialRef, step: int, score: float, metrics: Any) -> None:
+        """Do nothing."""
+
+    def trial_restarted(self, trial: TrialRef, deaths: int, cause: str) -> None:
         """Do nothing."""
 
     def trial_ended(self, trial: TrialRef, state: State, metrics: Any, reason: str | None) -> None:
@@ -154,11 +179,15 @@ class _Driver:
     observers: Sequence[SweepObserver] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.observers = (_Cleaner(self.folder / "trials"), self.tracker, self.display)
+        self.cleaner = _Cleaner(self.folder / "trials")
+        self.observers = (self.cleaner, self.tracker, self.display)
 
     def run(self) -> int:
         try:
             return self._run()
+        except (StorageInternalError, SQLAlchemyError) as error:
+            self.stop.halt(f"{self.folder / STUDY} can't be used ({storage_cause(error)})")
+            return self._stopped(None)
         except BaseException as error:
             self.tracker.sweep_ended("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", {}, [])
             raise
@@ -171,8 +200,8 @@ class _Driver:
             self._phase("search", search, settings.trials, self._search_plan())
             if self.stop.late():
                 self.display.say(f"time budget of {duration(settings.time_budget or 0)} spent: the search ends here")
-        if self.stop.interrupted:
-            return self._interrupted()
+        if self.stop.now():
+            return self._stopped(search)
         if not best_configurations(search):
             self._warn_of_failures(search)
             self.display.say("no trial gave a score, so there is nothing to confirm")
@@ -182,8 +211,8 @@ class _Driver:
         if settings.confirm_seeds:
             confirm, total = self._plan_confirm(search)
             self._phase("confirm", confirm, total, None)
-            if self.stop.interrupted:
-                return self._interrupted()
+            if self.stop.now():
+                return self._stopped(confirm)
             self._warn_of_failures(confirm)
         self._warn_of_failures(search)
         self._report()
@@ -199,7 +228,23 @@ class _Driver:
             load_if_exists=True,
         )
         interrupted_to_waiting(study)
+        for trial in study.get_trials(deepcopy=False):
+            self._catch_up(phase, trial)
         return study
+
+    def _catch_up(self, phase: Phase, trial: FrozenTrial) -> None:
+        """Do what an earlier driver would have done next, had it not died."""
+        if not trial.params:
+            return  # it has not started
+        ref = TrialRef(phase=phase, number=trial.number, params=trial.params, seed=trial.user_attrs["seed"])
+        attrs, scores = trial.user_attrs, trial.intermediate_values
+        self.tracker.catch_up(
+            ref,
+            {step: (scores[step], attrs[f"report:{step}"]) for step in sorted(scores)},
+            None if not trial.state.is_finished() else (trial.state.name, attrs.get("scores", {}), attrs.get("reason")),  # type: ignore[arg-type]
+        )
+        if trial.state.is_finished():
+            self.cleaner.trial_ended(ref, trial.state.name, {}, None)  # type: ignore[arg-type]
 
     def _search_plan(self) -> Callable[[int], tuple[Params, int]]:
         settings, space = self.prepared.settings, self.prepared.space
@@ -259,14 +304,16 @@ class _Driver:
             observers=self.observers,
             reports=reports,
             stopping=self.stop.now,
+            halt=self.stop.halt,
         )
+        restarts = Restarts(search.on_death)
         resources = {"cpu": self.slots.cpus} | ({"gpu": self.slots.gpus} if self.slots.gpus else {})
         try:
             tune.Tuner(
                 tune.with_resources(train, resources),
                 tune_config=tune.TuneConfig(
                     search_alg=search,
-                    scheduler=ReportScheduler(search.on_report),
+                    scheduler=ReportScheduler(search.on_report, restarts.given_up),
                     num_samples=-1,
                     max_concurrent_trials=self.slots.count,
                     # The next trial takes over the process: a new one would be placed while the old one still
@@ -277,18 +324,39 @@ class _Driver:
                     name=phase,
                     storage_path=str(self.folder / "tune"),
                     stop=StopTune(self.stop.now),
+                    failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                    callbacks=[restarts],
                     verbose=0,
                 ),
             ).fit()
+        except (TuneError, OSError) as error:
+            # Tune's own files meet a full disk, too. Whatever it is, the study knows what is missing.
+            self.stop.halt(f"Ray Tune ended with {str(error).strip().splitlines()[-1]}{self._kept(error)}")
         finally:
             search.release()
             self.display.close()
-            # Nothing in it is needed again: the study has the trials, their own folders have the rest.
-            shutil.rmtree(self.folder / "tune", ignore_errors=True)
+            self._clear()
+
+    def _kept(self, error: BaseException) -> str:
+        """Write an error's traceback down; return where, for a message."""
+        log = self.folder / "driver-error.txt"
+        try:
+            log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        except OSError as unwritable:
+            return f" (its traceback can't be kept: {unwritable})"
+        return f" (traceback in {log})"
+
+    def _clear(self) -> None:
+        # Nothing in it is needed again: the study has the trials, their own folders have the rest.
+        shutil.rmtree(self.folder / "tune", ignore_errors=True)
 
     def _assignment(self, ref: TrialRef) -> dict[str, Any]:
         config = self.prepared.trial_config(ref, self.slots)
-        return {"config": to_mapping(config), "folder": str(self.folder / "trials" / ref.name)}
+        return {
+            "config": to_mapping(config),
+            "folder": str(self.folder / "trials" / ref.name),
+            "report_timeout": self.prepared.settings.report_timeout,
+        }
 
     def _parameters(self) -> dict[str, str | int | float]:
         settings, space = self.prepared.settings, self.prepared.space
@@ -307,11 +375,17 @@ class _Driver:
             "seed": settings.seed,
         }
 
-    def _interrupted(self) -> int:
-        self.tracker.sweep_ended("KILLED", {}, [])
-        self.display.say("interrupted: every finished trial is kept, running ones go on from their last checkpoint")
-        self.display.say(f"resume with: {self.again}")
-        return 130
+    def _stopped(self, study: optuna.Study | None) -> int:
+        if study is not None:
+            self._warn_of_failures(study)
+        fault = self.stop.fault
+        self.tracker.sweep_ended("KILLED" if fault is None else "FAILED", {}, [])
+        self.display.say(
+            f"{'interrupted' if fault is None else f'stopped: {fault}'}\n"
+            "every finished trial is kept, running ones go on from their last checkpoint"
+        )
+        self.display.say(f"{'resume' if fault is None else 'once that is mended, resume'} with: {self.again}")
+        return 130 if fault is None else 1
 
     def _warn_of_failures(self, study: optuna.Study) -> None:
         failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
@@ -341,10 +415,9 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    # Tune's own loggers would write every result twice more; its Ctrl-C handler would hide ours.
+    # Tune's own loggers would write every result twice more.
     os.environ |= {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",

@@ -81,11 +81,35 @@ class MlflowTracker:
         for name, value in _CLIENT_SETTINGS.items():
             os.environ.setdefault(name, value)
         receiver = f"MLflow at {self._shown_uri}"
+        self._told: set[tuple[str | None, str | None, str]] = set()
+        """Phase, trial and what has been recorded of it once and for all: `started`, `report 2`, `ended`."""
         self._spool = Spool(spool, self._deliver, receiver, lambda notice: notify(self._redacted(notice)))
+        for fields in self._spool.records():
+            self._remember(fields)
 
     def sweep_started(self, params: Mapping[str, str | int | float], tags: Mapping[str, str]) -> None:
         """The sweep starts, or goes on after an interruption."""
         self._record(None, status="RUNNING", params=params, tags={**tags, "dlfa.state": "RUNNING"})
+
+    def catch_up(
+        self,
+        trial: TrialRef,
+        reports: Mapping[int, tuple[float, Mapping[str, float]]],
+        end: tuple[TrialState, Mapping[str, float], str | None] | None,
+    ) -> None:
+        """Record what the study knows of a trial and an earlier driver died before it recorded.
+
+        Args:
+            trial: Which one.
+            reports: Step to score and metrics.
+            end: State, metrics and reason as for `trial_ended`; none: it has not ended.
+        """
+        if not self._knows(trial, "started"):
+            self.trial_started(trial)
+        for step, (score, metrics) in reports.items():
+            self.trial_reported(trial, step, score, metrics)
+        if end is not None and not self._knows(trial, "ended"):
+            self.trial_ended(trial, *end)
 
     def trial_started(self, trial: TrialRef) -> None:
         """See SweepObserver."""
@@ -93,8 +117,14 @@ class MlflowTracker:
         self._record(trial, status="RUNNING", params=params, tags={"dlfa.state": "RUNNING"})
 
     def trial_reported(self, trial: TrialRef, step: int, score: float, metrics: Mapping[str, float]) -> None:
-        """See SweepObserver; the score becomes the metric `dev/score`."""
+        """See SweepObserver; the score becomes the metric `dev/score`. A repeated report is not recorded again."""
+        if self._knows(trial, f"report {step}"):
+            return
         self._record(trial, metrics={**metrics, "dev/score": score}, step=step)
+
+    def trial_restarted(self, trial: TrialRef, deaths: int, cause: str) -> None:
+        """See SweepObserver."""
+        self._record(trial, tags={"dlfa.deaths": str(deaths), "dlfa.last_death": cause})
 
     def trial_ended(self, trial: TrialRef, state: TrialState, metrics: Mapping[str, float], reason: str | None) -> None:
         """See SweepObserver."""
@@ -141,7 +171,21 @@ class MlflowTracker:
             metrics={key: float(value) for key, value in (metrics or {}).items()},
             **rest,
         )
+        self._remember(asdict(record))
         self._spool.append(asdict(record))
+
+    def _knows(self, trial: TrialRef, what: str) -> bool:
+        return (trial.phase, str(trial.number), what) in self._told
+
+    def _remember(self, fields: Mapping[str, Any]) -> None:
+        what = []
+        if fields.get("status") == "RUNNING":
+            what.append("started")
+        elif fields.get("status") is not None and fields.get("tags", {}).get("dlfa.state") != "WAITING":
+            what.append("ended")
+        if "dev/score" in fields.get("metrics", {}):
+            what.append(f"report {fields.get('step')}")
+        self._told |= {(fields.get("phase"), fields.get("trial"), entry) for entry in what}
 
     def _deliver(self, fields: dict[str, Any]) -> None:
         try:

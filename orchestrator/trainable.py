@@ -1,9 +1,14 @@
 """What runs in a trial's process: `run_trial`, with its reports sent to the driver."""
 
 import ctypes
+import errno
+import faulthandler
 import gc
 import json
+import os
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +21,89 @@ from dlfa.errors import DlfaError
 from dlfa.files import atomic_write
 from dlfa.progress import Report
 from dlfa.trial import identity, run_trial
+from orchestrator.restarts import HANG_LOG
 
 __all__ = ["CHECKPOINT", "ERROR_LOG", "train"]
 
 CHECKPOINT = "checkpoint.safetensors"
 ERROR_LOG = "error.txt"
+_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE}
+"""Of the file system, not of the trial that meets them."""
+
+_Context = Callable[[], AbstractContextManager[None]]
 
 
 def train(assignment: dict[str, Any]) -> None:
     """Run one trial and report to Tune; the driver knows a trial by what it reports.
 
     Every report has `step`, `score` and `metrics`; the last message has `summary` (the trial ran its full
-    budget) or `error` (one line; the traceback is in the trial's folder).
+    budget), `error` (one line; the traceback is in the trial's folder) or `fault` (one line: what keeps this
+    trial and every other from going on).
 
     Args:
-        assignment: `config`, a `TrialConfig` as a mapping, and `folder`, the trial's own.
+        assignment: `config`, a `TrialConfig` as a mapping, `folder`, the trial's own, and `report_timeout`, seconds
+            without a report after which this process ends itself.
     """
     _release_memory()
     folder = Path(assignment["folder"])
     config = from_mapping(TrialConfig, assignment["config"])
-    summary = _finished(folder / "scores.json", config)
-    if summary is None:
+    if not folder.is_dir():
+        tune.report({"fault": f"{folder} is not there on {os.uname().nodename}: every node needs the same --storage"})
+        return
+    try:
+        with _watched(folder / HANG_LOG, assignment["report_timeout"]) as unwatched:
+            summary = _finished(folder / "scores.json", config) or _run(config, folder, unwatched)
+    # Whatever a trial dies of is the trial's result: recorded, shown, and no reason to end the sweep.
+    except Exception as error:  # noqa: BLE001
+        tune.report(_ending(error, folder))
+    else:
+        tune.report({"summary": json.dumps(summary)})
+
+
+def _ending(error: Exception, folder: Path) -> dict[str, str]:
+    """Return a trial's last message."""
+    node = os.uname().nodename
+    if isinstance(error, OSError) and error.errno in _FAULTS:
+        return {"fault": f"{error.filename or folder}: {os.strerror(error.errno)} on {node}"}
+    try:
+        atomic_write(folder / ERROR_LOG, f"on {node}\n{traceback.format_exc()}")
+    except OSError as unwritable:
+        return {"fault": f"{folder / ERROR_LOG}: {unwritable.strerror} on {node}"}
+    name = "" if isinstance(error, DlfaError) else f"{type(error).__name__}: "
+    return {"error": name + " ".join(str(error).split())}
+
+
+@contextmanager
+def _watched(log: Path, timeout: float) -> Iterator[_Context]:
+    """End this process when `timeout` seconds pass inside, after it has written to `log` where it hangs.
+
+    The watch is faulthandler's: it needs no lock of Python's, so that what hangs in native code ends, too.
+
+    Yields:
+        A context that is not watched, and after which the time begins again.
+    """
+    with log.open("w") as file:
+
+        @contextmanager
+        def unwatched() -> Iterator[None]:
+            faulthandler.cancel_dump_traceback_later()
+            yield
+            faulthandler.dump_traceback_later(timeout, file=file, exit=True)
+
+        faulthandler.dump_traceback_later(timeout, file=file, exit=True)
         try:
-            summary = _run(config, folder)
-        # Whatever a trial dies of is the trial's result: recorded, shown, and no reason to end the sweep.
-        except Exception as error:  # noqa: BLE001
-            atomic_write(folder / ERROR_LOG, traceback.format_exc())
-            name = "" if isinstance(error, DlfaError) else f"{type(error).__name__}: "
-            tune.report({"error": name + " ".join(str(error).split())})
-            return
-    tune.report({"summary": json.dumps(summary)})
+            yield unwatched
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            log.unlink()
 
 
-def _run(config: TrialConfig, folder: Path) -> dict[str, Any]:
-    result = run_trial(config, _send, CheckpointFile(folder / CHECKPOINT))
+def _run(config: TrialConfig, folder: Path, unwatched: _Context) -> dict[str, Any]:
+    def report(entry: Report) -> None:
+        with unwatched():  # the driver may take its time
+            _send(entry)
+
+    result = run_trial(config, report, CheckpointFile(folder / CHECKPOINT))
     result.save(folder)
     return result.summary()
 

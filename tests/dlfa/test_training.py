@@ -179,7 +179,7 @@ def test_a_resumed_run_ends_as_if_never_interrupted(
     # Everything comes from the file: weights, moments, random state, reports.
     resumed, told = fresh(encoder, seed=99), list[Report]()
     assert run(resumed, train, scores=scores, checkpoint=checkpoint, report=told.append) == expected
-    assert told == expected[stop_at:]
+    assert told == expected
     assert_same(weights(resumed), weights(whole))
 
 
@@ -199,7 +199,7 @@ def test_a_run_goes_on_from_the_last_checkpoint_not_the_last_report(
         run(fresh(encoder), train, config, scores=scores, checkpoint=checkpoint, report=stop)
     resumed, told = fresh(encoder, seed=99), list[Report]()
     assert run(resumed, train, config, scores=scores, checkpoint=checkpoint, report=told.append) == expected
-    assert [report.step for report in told] == [3, 4]
+    assert told == expected
     assert_same(weights(resumed), weights(whole))
 
 

@@ -524,7 +524,7 @@ def test_what_results_rest_on_does_not_change(
     assert runs.calls == []
     assert capfd.readouterr().err == (
         f"dlfa-sweep: {line.split()[0]}: not allowed with --resume; allowed: --storage, --trials, --time-budget, "
-        "--gpus, --gpus-per-trial, --cpus-per-trial, --address, --tracking-uri\n"
+        "--report-timeout, --gpus, --gpus-per-trial, --cpus-per-trial, --address, --tracking-uri\n"
     )
 
 

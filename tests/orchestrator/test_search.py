@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 import shutil
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 from sqlalchemy import event
@@ -78,6 +80,9 @@ class Log:
     def trial_reported(self, trial: TrialRef, step: int, score: float, metrics: Mapping[str, float]) -> None:
         self.events.append((*([self.name] * bool(self.name)), "reported", trial, step, score, dict(metrics)))
 
+    def trial_restarted(self, trial: TrialRef, deaths: int, cause: str) -> None:
+        self.events.append((*([self.name] * bool(self.name)), "restarted", trial, deaths, cause))
+
     def trial_ended(self, trial: TrialRef, state: str, metrics: Mapping[str, float], reason: str | None) -> None:
         self.events.append((*([self.name] * bool(self.name)), "ended", trial, state, dict(metrics), reason))
 
@@ -111,6 +116,7 @@ def make_search(
     sampler: str = "random",
     observers: Sequence[SweepObserver] = (),
     stopping: Callable[[], bool] = lambda: False,
+    halt: Callable[[str], None] = lambda fault: None,
 ) -> StudySearch:
     return StudySearch(
         study,
@@ -123,6 +129,7 @@ def make_search(
         observers=observers,
         reports=REPORTS,
         stopping=stopping,
+        halt=halt,
     )
 
 
@@ -246,7 +253,8 @@ def test_a_pruned_trial_is_told_without_a_value(tmp_path: Path, monkeypatch: pyt
     assert events[1:] == [("reported", ref, 1, 70.0, metrics_of(70.0)), ("ended", ref, "PRUNED", {}, None)]
     (trial,) = study.get_trials()
     assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 70.0})
-    assert trial.user_attrs == {"seed": SEED, "report:1": metrics_of(70.0)}
+    answer = {"prunes": True, "notes": {}}
+    assert trial.user_attrs == {"seed": SEED, "report:1": metrics_of(70.0), "pruner:1": answer}
 
 
 def test_a_trial_ends_once(tmp_path: Path) -> None:
@@ -314,10 +322,89 @@ def test_a_trial_whose_process_died_has_failed(tmp_path: Path) -> None:
     search = make_search(study, observers=[Log(events)])
     search.suggest("a")
     report(search, "a", 1, 70.0)
-    search.on_trial_complete("a", error=True)
-    assert events[-1][2:] == ("FAIL", {}, "the trial's process died")
+    search.on_death("a", "killed", again=True)
+    search.on_death("a", "out of memory", again=True)
+    ref = events[0][1]
+    assert events[2:] == [("restarted", ref, 1, "killed"), ("restarted", ref, 2, "out of memory")]
+    assert states(study) == ["RUNNING"]
+    search.on_death("a", "killed", again=False)
+    reason = "its process died 3 times: killed"
+    assert events[-1] == ("ended", ref, "FAIL", {}, reason)
     (trial,) = study.get_trials()
-    assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "the trial's process died")
+    assert (trial.state, trial.user_attrs["reason"], trial.user_attrs["restarts"]) == (TrialState.FAIL, reason, 2)
+    search.on_trial_complete("a", error=True)  # Tune's own word, later
+    assert len(events) == 5
+
+
+def test_a_trial_that_dies_while_the_sweep_stops_goes_on_later(tmp_path: Path) -> None:
+    # As when the machine's scheduler ends the driver and all of its processes.
+    study = open_study(tmp_path)
+    stopping = False
+    search = make_search(study, stopping=lambda: stopping)
+    search.suggest("a")
+    stopping = True
+    search.on_death("a", "killed", again=False)
+    search.on_trial_complete("a", error=True)
+    search.release()
+    assert states(study) == ["WAITING"]
+
+
+@pytest.mark.parametrize("dies_in", ["suggest", "report"])
+def test_a_study_that_cannot_be_written_stops_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str
+) -> None:
+    study, faults = open_study(tmp_path), list[str]()
+    search = make_search(study, halt=faults.append)
+    search.suggest("a")
+
+    def full(*args: object, **options: object) -> None:
+        raise StorageInternalError from sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study._storage, "set_trial_user_attr", full)
+        patch.setattr(study._storage, "create_new_trial", full)
+        patch.setattr(study._storage, "set_trial_state_values", full)
+        if dies_in == "suggest":
+            assert search.suggest("b") == Searcher.FINISHED
+        else:
+            assert report(search, "a", 1, 70.0) is True
+        assert faults == ["the study can't be written (database or disk is full)"]
+        assert [ref.number for ref in search.release()] == [0]
+    assert states(study) == ["RUNNING"]  # as a killed driver leaves it
+    assert [t.number for t in interrupted_to_waiting(study)] == [0]
+
+
+def test_a_fault_that_is_not_the_trials_leaves_it_to_the_next_driver(tmp_path: Path) -> None:
+    study, faults = open_study(tmp_path), list[str]()
+    search = make_search(study, halt=faults.append)
+    search.suggest("a")
+    assert search.on_report("a", {"fault": "/runs: No space left on device on node7"}) is True
+    assert faults == ["/runs: No space left on device on node7"]
+    search.release()
+    assert states(study) == ["WAITING"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "stops"),
+    [
+        (["no /a/search-0000", "no /a/search-0001", "no /a/search-0002"], True),
+        (["no /a/search-0000", "no /a/search-0001", "other"], False),
+        (["x", None, "x", "x", "x"], False),
+        (["x", "x"], False),
+    ],
+)
+def test_the_sweep_stops_when_the_first_trials_all_fail_alike(
+    tmp_path: Path, errors: list[str | None], stops: bool
+) -> None:
+    faults: list[str] = []
+    search = make_search(open_study(tmp_path), halt=faults.append)
+    for error in errors:
+        search.suggest("x")
+        if error is None:
+            finish(search, "x", [70.0, 71.0, 72.0])
+        else:
+            assert search.on_report("x", {"error": error}) is True
+    assert faults == ["the first 3 trials all failed alike: no /a/search-0002"] * stops
 
 
 def test_observers_are_told_in_their_order(tmp_path: Path) -> None:
@@ -336,7 +423,7 @@ def test_trials_that_run_at_a_time_are_kept_apart(tmp_path: Path) -> None:
         for name, score in zip("cab", scores, strict=True):
             assert report(search, name, step, score) is False
     finish(search, "b", [30.0, 31.0, 32.0])
-    search.on_trial_complete("c", error=True)
+    search.on_death("c", "killed", again=False)
     finish(search, "a", [20.0, 21.0, 22.0])
     assert [(t.number, t.state.name, t.value, t.params["fusion_layer"]) for t in study.get_trials()] == [
         (0, "COMPLETE", 22.0, 1),
@@ -573,6 +660,62 @@ def test_an_interrupted_phase_ends_as_one_that_was_not(tmp_path: Path, sampler: 
     assert [row[0] for row in whole] == list(range(16))
     assert {row[1] for row in whole} == {"COMPLETE", "PRUNED"}
     assert run(tmp_path / "killed", 16, sampler, dies_at=frozenset(range(2, 60, 7))) == whole
+
+
+class Killed(BaseException):
+    """The driver is gone."""
+
+
+class Mortal(optuna.storages.InMemoryStorage):
+    """Keeps what was written when its driver dies, which it does before one of its writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes, self.dies_before = 0, 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith(("set_trial", "set_study", "create_new_trial")):
+            self.writes += 1
+            if self.writes == self.dies_before:
+                raise Killed
+        return super().__getattribute__(name)
+
+
+def _phase(storage: Mortal, total: int) -> None:
+    """Run what is missing of a phase, one trial at a time; its trials keep checkpoints, so they tell all reports."""
+    study = optuna.create_study(
+        storage=storage,
+        study_name="search",
+        direction="maximize",
+        pruner=make_pruner("hyperband", REPORTS),
+        load_if_exists=True,
+    )
+    interrupted_to_waiting(study)
+    search = make_search(study, total=total, sampler="tpe")
+    while (assigned := search.suggest("x")) != Searcher.FINISHED:
+        score = landscape(assigned["params"])
+        if not any(report(search, "x", step, score + step) for step in range(1, REPORTS + 1)):
+            finish(search, "x", [score + step for step in range(1, REPORTS + 1)])
+
+
+def _as_known(storage: Mortal) -> list[tuple[Any, ...]]:
+    (study,) = storage.get_all_studies()
+    trials = storage.get_all_trials(study._study_id)
+    return [(t.number, t.state, t.params, t.intermediate_values, t.user_attrs, t.system_attrs) for t in trials]
+
+
+def test_whatever_write_was_a_driver_s_last_the_next_one_ends_with_the_same_study() -> None:
+    whole = Mortal()
+    _phase(whole, 9)
+    assert {state for _, state, *_ in _as_known(whole)} == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert whole.writes > 100
+    for last in range(2, whole.writes + 1):  # the first one makes the study
+        killed = Mortal()
+        killed.dies_before = last
+        with pytest.raises(Killed):
+            _phase(killed, 9)
+        _phase(killed, 9)
+        assert _as_known(killed) == _as_known(whole), f"killed before write {last} of {whole.writes}"
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])

@@ -1,6 +1,10 @@
 """What a trial's process sends to the driver, without Ray."""
 
+import errno
 import json
+import multiprocessing
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +45,7 @@ def _assignment(folder: Path, toy: tuple[Path, Path], learning_rate: float = 1e-
         training=TrainingConfig(learning_rate=learning_rate, epochs=1, batch_size=16, reports_per_trial=2),
         compute=ComputeConfig(device="cpu", precision="fp32"),
     )
-    return {"config": to_mapping(config), "folder": str(folder)}
+    return {"config": to_mapping(config), "folder": str(folder), "report_timeout": 600.0}
 
 
 def test_reports_then_a_summary_and_files(tmp_path: Path, toy: tuple[Path, Path], messages: Messages) -> None:
@@ -99,6 +103,56 @@ def test_any_other_error_is_named(
     monkeypatch.setattr(trainable, "run_trial", broken)
     trainable.train(_assignment(tmp_path, toy))
     assert messages == [{"error": "ZeroDivisionError: by nothing"}]
+
+
+@pytest.mark.parametrize("full", ["checkpoint.safetensors", "error.txt"])
+def test_a_full_disk_is_no_trials_fault(
+    tmp_path: Path, toy: tuple[Path, Path], messages: Messages, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    def broken(*args: object) -> None:
+        raise ZeroDivisionError if full == "error.txt" else OSError(errno.ENOSPC, "No space", str(tmp_path / full))
+
+    def cannot_write(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trainable, "run_trial", broken)
+    monkeypatch.setattr(trainable, "atomic_write", cannot_write)
+    trainable.train(_assignment(tmp_path, toy))
+    assert messages == [{"fault": f"{tmp_path / full}: No space left on device on {os.uname().nodename}"}]
+
+
+def test_a_node_that_does_not_see_the_trials_folder(tmp_path: Path, toy: tuple[Path, Path], messages: Messages) -> None:
+    trainable.train(_assignment(tmp_path / "elsewhere", toy))
+    (message,) = messages
+    expected = f"{tmp_path / 'elsewhere'} is not there on {os.uname().nodename}: every node needs the same --storage"
+    assert message == {"fault": expected}
+
+
+def _hang(place: str, assignment: dict[str, Any]) -> None:
+    def forever(*args: object) -> None:
+        time.sleep(600)
+
+    if place == "driver":  # it takes long to answer, which is not the trial's fault
+        setattr(tune, "report", lambda message: time.sleep(2))  # noqa: B010 - in a process of its own
+    else:
+        setattr(tune, "report", lambda message: None)  # noqa: B010
+        setattr(trainable, "run_trial", forever)  # noqa: B010
+    trainable.train(assignment)
+
+
+@pytest.mark.parametrize(("place", "code"), [("trial", 1), ("driver", 0)])
+def test_a_trial_that_hangs_ends_its_process_and_tells_where(
+    tmp_path: Path, toy: tuple[Path, Path], place: str, code: int
+) -> None:
+    assignment = _assignment(tmp_path, toy) | {"report_timeout": 1.5}
+    process = multiprocessing.get_context("fork").Process(target=_hang, args=(place, assignment))
+    process.start()
+    process.join(120)
+    assert process.exitcode == code
+    log = tmp_path / "hang.txt"
+    assert log.exists() == (place == "trial")
+    if place == "trial":
+        assert "in forever" in log.read_text()
 
 
 def test_ending_a_trial_at_a_report_is_no_error(
