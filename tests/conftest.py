@@ -1,6 +1,7 @@
 """What all tests share: one thread, no network, and the real material beside the project where there is any."""
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,15 @@ def shared_data() -> Path:
 def shared_encoder() -> Path:
     """A real 12-layer multilingual encoder."""
     return _beside("models/me5-small-pruned")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add how many moments a driver is killed at."""
+    parser.addoption("--moments", type=int, default=2, help="moments of a sweep's life at which its driver is killed")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Draw the moments, each in its own part of the life: 0 is its beginning, 1 its end."""
+    if "moment" in metafunc.fixturenames:
+        count, chance = metafunc.config.getoption("--moments"), random.Random(1)
+        metafunc.parametrize("moment", [(part + chance.random()) / count for part in range(count)])

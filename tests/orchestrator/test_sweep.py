@@ -2,22 +2,17 @@
 
 import io
 import json
-import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
 import yaml
-from optuna.trial import FrozenTrial
 from seqeval.metrics import accuracy_score, f1_score
-from toy import write_toy
+from sweeps import Storage, assert_accounted, entry, interrupt, run, runs_of, states_of, trials_of
 
 pytestmark = pytest.mark.slow
 
@@ -34,59 +29,9 @@ max_length: 32
 """
 
 
-@dataclass(frozen=True)
-class Storage:
-    """A folder of sweeps, and how to run the commands on the toy in it."""
-
-    folder: Path
-    data: Path
-    encoder: Path
-    space: Path
-
-    def command(self, *flags: str) -> list[str]:
-        return [
-            *_entry("sweep"),
-            *("--task", "udpos", "--data", str(self.data), "--encoder", str(self.encoder)),
-            *("--space", str(self.space), "--storage", str(self.folder), "--train-limit", "96", *flags),
-        ]
-
-    def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
-        return _run(self.command(*flags))
-
-    def resume(self, *names_and_flags: str) -> subprocess.CompletedProcess[str]:
-        return _run([*_entry("sweep"), "--storage", str(self.folder), "--resume", *names_and_flags])
-
-
-def _entry(command: str) -> list[str]:
-    return [
-        sys.executable,
-        "-c",
-        f"import sys; from orchestrator.cli import {command}_main; sys.exit({command}_main())",
-    ]
-
-
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-
-
-def _interrupt(command: list[str], at: str) -> str:
-    """Press Ctrl-C at a line; return what is printed after it."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
-        assert driver.stdout is not None
-        assert any(at in line for line in driver.stdout), f"no {at!r} before the end"
-        driver.send_signal(signal.SIGINT)
-        rest = driver.stdout.read()
-    assert driver.returncode == 130, rest
-    return rest
-
-
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
-    folder = tmp_path_factory.mktemp("sweeps")
-    data, encoder = write_toy(folder / "toy")
-    space = folder / "space.yaml"
-    space.write_text(SPACE)
-    return Storage(folder / "runs", data, encoder, space)
+    return Storage.make(tmp_path_factory.mktemp("sweeps"), SPACE)
 
 
 @pytest.fixture(scope="module")
@@ -97,54 +42,14 @@ def finished(storage: Storage) -> tuple[Path, str]:
     return storage.folder / "whole", done.stdout
 
 
-def _trials(folder: Path, phase: str) -> list[FrozenTrial]:
-    return optuna.load_study(study_name=phase, storage=f"sqlite:///{folder / 'study.db'}").get_trials()
-
-
-def _states(folder: Path, phase: str) -> Counter[str]:
-    return Counter(trial.state.name for trial in _trials(folder, phase))
-
-
-def _runs(folder: Path) -> dict[str, Any]:
-    """MLflow's child runs of a sweep by trial; fails on two runs of one trial."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("dlfa/udpos")
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id], f"tags.`dlfa.sweep` = '{folder.name}'", max_results=1000)
-    children = [run for run in found if "dlfa.trial" in run.data.tags]
-    assert len(found) - len(children) == 1, "one parent"
-    runs = {f"{run.data.tags['dlfa.phase']}-{int(run.data.tags['dlfa.trial']):04d}": run for run in children}
-    assert len(runs) == len(children), "one run per trial"
-    return runs
-
-
-def _assert_accounted(folder: Path, search: int) -> None:
-    """Study, MLflow and table tell the same trials, and none is left running."""
-    status = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-    runs = _runs(folder)
-    trials = {f"{phase}-{t.number:04d}": t for phase in ("search", "confirm") for t in _trials(folder, phase)}
-    assert sum(name.startswith("search") for name in trials) == search
-    assert {name: status[trial.state.name] for name, trial in trials.items()} == {
-        name: run.info.status for name, run in runs.items()
-    }
-    table = pd.read_csv(folder / "reports" / "search.csv")
-    assert dict(zip(table["number"], table["state"], strict=True)) == {
-        trial.number: trial.state.name for trial in _trials(folder, "search")
-    }
-    best = pd.read_csv(folder / "reports" / "best_layers.csv")
-    assert best["seeds"].sum() == _states(folder, "confirm")["COMPLETE"]
-
-
 def test_every_trial_is_in_study_mlflow_and_table(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    _assert_accounted(folder, search=8)
-    assert set(_states(folder, "search")) <= {"COMPLETE", "PRUNED"}
+    assert_accounted(folder, search=8)
+    assert set(states_of(folder, "search")) <= {"COMPLETE", "PRUNED"}
 
 
 def test_a_fifth_of_the_search_tunes_the_baseline(finished: tuple[Path, str]) -> None:
-    baselines = [t for t in _trials(finished[0], "search") if t.params["fusion"] == "none"]
+    baselines = [t for t in trials_of(finished[0], "search") if t.params["fusion"] == "none"]
     assert len(baselines) == 2
     assert all("fusion_layer" not in t.params and "reduction_ratio" not in t.params for t in baselines)
     assert len({t.params["learning_rate"] for t in baselines}) == 2
@@ -153,10 +58,10 @@ def test_a_fifth_of_the_search_tunes_the_baseline(finished: tuple[Path, str]) ->
 def test_confirm_phase_gives_baseline_and_every_tried_layer_the_same_new_seeds(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     seeds: dict[int | None, set[int]] = {}
-    for trial in _trials(folder, "confirm"):
+    for trial in trials_of(folder, "confirm"):
         seeds.setdefault(trial.params.get("fusion_layer"), set()).add(trial.user_attrs["seed"])
     assert seeds == {layer: {2, 3} for layer in (None, 1, 2, 3)}
-    assert {trial.user_attrs["seed"] for trial in _trials(folder, "search")} == {1}
+    assert {trial.user_attrs["seed"] for trial in trials_of(folder, "search")} == {1}
 
 
 @pytest.mark.filterwarnings("ignore:.* seems not to be NE tag")
@@ -164,8 +69,8 @@ def test_scores_recomputed_from_written_predictions_are_the_logged_ones(
     finished: tuple[Path, str], storage: Storage
 ) -> None:
     folder, _ = finished
-    runs = _runs(folder)
-    for trial in _trials(folder, "confirm"):
+    runs = runs_of(folder)
+    for trial in trials_of(folder, "confirm"):
         name = f"confirm-{trial.number:04d}"
         for language in ("en", "de", "es", "fr"):
             gold = _gold(storage.data / language / f"{language}_toy-test.conllu")
@@ -183,11 +88,11 @@ def _gold(path: Path) -> list[list[str]]:
 
 def test_mlflow_has_the_names_and_the_learning_curve(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    run = _runs(folder)["confirm-0001"]
+    run = runs_of(folder)["confirm-0001"]
     assert set(run.data.params) == {"fusion", "fusion_layer", "reduction_ratio", "learning_rate", "seed"}
     for name in ("dev/en/f1", "test/avg", "test/avg_target", "test/worst", "test/gap", "train/loss"):
         assert name in run.data.metrics
-    trial = _trials(folder, "confirm")[1]
+    trial = trials_of(folder, "confirm")[1]
     assert trial.intermediate_values.keys() == {1, 2, 3}
     assert trial.value == max(trial.intermediate_values.values())
 
@@ -211,7 +116,7 @@ def test_prints_plain_lines_tables_and_the_commands_that_follow(finished: tuple[
     assert "no GPU in use" in printed
     assert f"dlfa-report whole --storage {storage.folder}" in printed
     assert f"mlflow ui --backend-store-uri sqlite:///{storage.folder}/mlflow.db" in printed
-    again = _run([*_entry("report"), "whole", "--storage", str(storage.folder)])
+    again = run([*entry("report"), "whole", "--storage", str(storage.folder)])
     assert again.returncode == 0
     assert again.stdout.strip() in printed
     assert (folder / "reports" / "best_layers.tex").read_text().count(r"\begin{tabular}") == 1
@@ -219,32 +124,32 @@ def test_prints_plain_lines_tables_and_the_commands_that_follow(finished: tuple[
 
 def test_resuming_a_finished_sweep_runs_nothing_and_says_the_same(finished: tuple[Path, str], storage: Storage) -> None:
     folder, _ = finished
-    before = {phase: _states(folder, phase) for phase in ("search", "confirm")}
+    before = {phase: states_of(folder, phase) for phase in ("search", "confirm")}
     tables = (folder / "reports" / "best_layers.csv").read_bytes()
     done = storage.resume("whole")
     assert done.returncode == 0, done.stderr
     assert "started" not in done.stdout
-    assert {phase: _states(folder, phase) for phase in ("search", "confirm")} == before
+    assert {phase: states_of(folder, phase) for phase in ("search", "confirm")} == before
     assert (folder / "reports" / "best_layers.csv").read_bytes() == tables
-    _assert_accounted(folder, search=8)
+    assert_accounted(folder, search=8)
 
 
 def test_ctrl_c_keeps_everything_and_resume_makes_it_whole(storage: Storage) -> None:
     folder = storage.folder / "broken"
-    rest = _interrupt(storage.command("--name", "broken"), at="search-0001 report 2")
+    rest = interrupt(storage.command("--name", "broken"), at="search-0001 report 2")
     assert f"dlfa-sweep --resume broken --storage {storage.folder}" in rest
-    states = _states(folder, "search")
+    states = states_of(folder, "search")
     assert states["RUNNING"] == 0
     assert states["WAITING"] >= 1
     waiting = {
-        t.number: (t.params, t.user_attrs["seed"]) for t in _trials(folder, "search") if t.state.name == "WAITING"
+        t.number: (t.params, t.user_attrs["seed"]) for t in trials_of(folder, "search") if t.state.name == "WAITING"
     }
-    ended = {t.number: t.value for t in _trials(folder, "search") if t.state.is_finished()}
+    ended = {t.number: t.value for t in trials_of(folder, "search") if t.state.is_finished()}
 
     done = storage.resume("broken")
     assert done.returncode == 0, done.stdout + done.stderr
-    _assert_accounted(folder, search=8)
-    after = {t.number: t for t in _trials(folder, "search")}
+    assert_accounted(folder, search=8)
+    after = {t.number: t for t in trials_of(folder, "search")}
     assert {number: (after[number].params, after[number].user_attrs["seed"]) for number in waiting} == waiting
     assert {number: after[number].value for number in ended} == ended
 
@@ -255,10 +160,10 @@ def test_time_budget_ends_the_search_and_more_time_goes_on_with_it(storage: Stor
     assert done.returncode == 1, done.stdout + done.stderr
     assert "time budget" in done.stdout
     assert "dlfa-sweep --resume short" in done.stdout
-    assert _states(folder, "search")["RUNNING"] == 0
+    assert states_of(folder, "search")["RUNNING"] == 0
     done = storage.resume("short", "--time-budget", "1h", "--trials", "3")
     assert done.returncode == 0, done.stdout + done.stderr
-    _assert_accounted(folder, search=3)
+    assert_accounted(folder, search=3)
 
 
 def test_two_tasks_are_interrupted_and_resumed_as_one_command(storage: Storage, tmp_path: Path) -> None:
@@ -267,21 +172,21 @@ def test_two_tasks_are_interrupted_and_resumed_as_one_command(storage: Storage, 
     (root / "udpos").symlink_to(storage.data)
     _write_panx(storage.data, root / "panx")
     command = [
-        *(*_entry("sweep"), "--task", "udpos", "--task", "panx", "--profile", "quickstart", "--name", "both"),
+        *(*entry("sweep"), "--task", "udpos", "--task", "panx", "--profile", "quickstart", "--name", "both"),
         *("--data", str(root), "--encoder", str(storage.encoder), "--storage", str(storage.folder)),
         *("--languages", "de", "--trials", "2", "--confirm-seeds", "1", "--train-limit", "96"),
     ]
-    rest = _interrupt(command, at="search-0000 report 1")
+    rest = interrupt(command, at="search-0000 report 1")
     assert f"resume with: dlfa-sweep --resume both-udpos both-panx --storage {storage.folder}\n" in rest
     assert "both-panx:" not in rest  # it has not begun
 
     done = storage.resume("both-udpos", "both-panx")
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("both-udpos", "both-panx"):
-        assert sum(_states(storage.folder / name, "search").values()) == 2
+        assert sum(states_of(storage.folder / name, "search").values()) == 2
     _, together = done.stdout.split("Best fusion layer of each sweep\n")
     assert together.index("both-udpos  udpos  f1") < together.index("both-panx   panx   f1")
-    again = _run([*_entry("report"), "both-udpos", "both-panx", "--storage", str(storage.folder), "--format", "csv"])
+    again = run([*entry("report"), "both-udpos", "both-panx", "--storage", str(storage.folder), "--format", "csv"])
     found = pd.read_csv(io.StringIO(again.stdout)).set_index("sweep")
     assert list(found.index) == ["both-udpos", "both-panx"]
     for name in found.index:
@@ -331,7 +236,7 @@ def test_on_a_cluster_never_more_than_the_cap_is_used(storage: Storage, cluster:
     used = json.loads(samples)
     assert max(used) == 3, Counter(used)
     assert _peak(folder) == 3
-    _assert_accounted(folder, search=10)
+    assert_accounted(folder, search=10)
 
 
 _SAMPLE_GPUS = """
@@ -349,7 +254,7 @@ print(json.dumps(used))
 def _peak(folder: Path) -> int:
     """The most search trials at one moment, by the study's own times."""
     edges = []
-    for trial in _trials(folder, "search"):
+    for trial in trials_of(folder, "search"):
         assert trial.datetime_start is not None
         assert trial.datetime_complete is not None
         edges += [(trial.datetime_start, 1), (trial.datetime_complete, -1)]

@@ -1,0 +1,115 @@
+"""The driver is killed at random moments of a sweep's life; what goes on ends as a sweep that nothing disturbed."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sweeps import Storage, assert_accounted, states_of, trials_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+
+SPACE = """
+task: udpos
+trials: 5
+confirm_seeds: 1
+search:
+  fusion_layer: {low: 1, high: 2}
+  reduction_ratio: {choices: [2, 4]}
+  learning_rate: {low: 3.0e-4, high: 1.0e-2, log: true}
+training: {epochs: 2, batch_size: 8, reports_per_trial: 3}
+max_length: 32
+"""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A sweep that ran undisturbed, one trial at a time."""
+
+    storage: Storage
+    life_s: float
+    """From its folder's creation to its command's end."""
+
+    @property
+    def tables(self) -> dict[str, bytes]:
+        return tables_of(self.storage.folder / "whole")
+
+
+def tables_of(folder: Path) -> dict[str, bytes]:
+    found = {path.name: path.read_bytes() for path in (folder / "reports").glob("*.csv")}
+    assert {"best_layers.csv", "per_language.csv", "search.csv"} <= found.keys()
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    # On one CPU there is one trial at a time, and so one order of events.
+    cpu = str(min(os.sched_getaffinity(0)))
+    storage = Storage.make(tmp_path_factory.mktemp("killed"), SPACE, before=("taskset", "-c", cpu))
+    with subprocess.Popen(storage.command("--name", "whole"), stdout=subprocess.PIPE, text=True) as driver:
+        began = _begun(storage.folder / "whole", driver)
+        printed, _ = driver.communicate()
+    assert driver.returncode == 0, printed
+    assert states_of(storage.folder / "whole", "search").keys() == {"COMPLETE", "PRUNED"}
+    return Whole(storage, time.monotonic() - began)
+
+
+def _begun(folder: Path, driver: subprocess.Popen[str]) -> float:
+    while not folder.exists():
+        assert driver.poll() is None, "ended before it began"
+        time.sleep(0.01)
+    return time.monotonic()
+
+
+def _killed(command: list[str], folder: Path, after_s: float) -> None:
+    """Run a command and kill it some seconds after the sweep's folder is there."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True) as driver:
+        began = _begun(folder, driver)
+        time.sleep(max(0.0, began + after_s - time.monotonic()))
+        driver.send_signal(signal.SIGKILL)  # of one that has ended already, nothing
+
+
+def _studies(folder: Path) -> list[str]:
+    """Return the names of the studies that a driver came to make before it was killed."""
+    try:
+        with sqlite3.connect(f"file:{folder / 'study.db'}?mode=ro", uri=True) as file:
+            return [name for (name,) in file.execute("select study_name from studies")]
+    except sqlite3.OperationalError:
+        return []
+
+
+def test_a_killed_sweep_goes_on_and_ends_as_one_that_was_not(whole: Whole, moment: float, tmp_path: Path) -> None:
+    storage, name = whole.storage, f"killed-{moment:.4f}"
+    folder = storage.folder / name
+    _killed(storage.command("--name", name), folder, moment * whole.life_s)
+    known = trials_of(folder, "search") if "search" in _studies(folder) else []
+    ended = {trial.number: trial for trial in known if trial.state.is_finished()}
+
+    done = storage.resume(name)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_accounted(folder, search=5)
+    assert tables_of(folder) == whole.tables
+    after = {t.number: t for t in trials_of(folder, "search")}
+    assert {number: after[number] for number in ended} == ended, "finished trials are kept as they are"
+    assert not list(folder.rglob("*.safetensors")), "checkpoints of ended trials"
+    assert not (folder / "tune").exists()
+
+
+def test_a_sweep_that_is_killed_again_and_again_comes_to_its_end(whole: Whole) -> None:
+    storage, chance = whole.storage, random.Random(1)
+    folder = storage.folder / "again"
+    # Each time a part of the life is left, start-up included, so that every driver achieves a little.
+    command = storage.command("--name", "again")
+    for _ in range(4):
+        _killed(command, folder, (0.3 + 0.3 * chance.random()) * whole.life_s)
+        command = storage.resuming("again")
+    done = storage.resume("again")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_accounted(folder, search=5)
+    assert tables_of(folder) == whole.tables

@@ -1,0 +1,141 @@
+"""The real commands on the toy, and whether all that a sweep leaves behind tells the same."""
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial
+from toy import write_toy
+
+__all__ = ["Storage", "assert_accounted", "entry", "interrupt", "run", "runs_of", "states_of", "trials_of"]
+
+_PHASES = ("search", "confirm")
+_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder of sweeps, and how to run the commands on the toy in it."""
+
+    folder: Path
+    data: Path
+    encoder: Path
+    space: Path
+    before: tuple[str, ...] = field(default=())
+    """What comes before every command, such as `taskset -c 0`."""
+
+    @classmethod
+    def make(cls, root: Path, space: str, before: tuple[str, ...] = ()) -> "Storage":
+        """Write the toy and a search space to a folder."""
+        data, encoder = write_toy(root / "toy")
+        file = root / "space.yaml"
+        file.write_text(space)
+        return cls(root / "runs", data, encoder, file, before)
+
+    def command(self, *flags: str) -> list[str]:
+        """Return the command of a new sweep."""
+        return [
+            *self.before,
+            *entry("sweep"),
+            *("--task", "udpos", "--data", str(self.data), "--encoder", str(self.encoder)),
+            *("--space", str(self.space), "--storage", str(self.folder), "--train-limit", "96", *flags),
+        ]
+
+    def resuming(self, *names_and_flags: str) -> list[str]:
+        """Return the command that goes on with sweeps."""
+        return [*self.before, *entry("sweep"), "--storage", str(self.folder), "--resume", *names_and_flags]
+
+    def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        """Run a new sweep."""
+        return run(self.command(*flags))
+
+    def resume(self, *names_and_flags: str) -> subprocess.CompletedProcess[str]:
+        """Go on with sweeps."""
+        return run(self.resuming(*names_and_flags))
+
+
+def entry(command: str) -> list[str]:
+    """Return how this environment's `dlfa-sweep` or `dlfa-report` is run."""
+    return [
+        sys.executable,
+        "-c",
+        f"import sys; from orchestrator.cli import {command}_main; sys.exit({command}_main())",
+    ]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+def interrupt(command: list[str], at: str, number: signal.Signals = signal.SIGINT) -> str:
+    """Send a signal at a line; return what is printed after it."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        assert any(at in line for line in driver.stdout), f"no {at!r} before the end"
+        driver.send_signal(number)
+        rest = driver.stdout.read()
+    assert driver.returncode == 130, rest
+    return rest
+
+
+def trials_of(folder: Path, phase: str) -> list[FrozenTrial]:
+    """Return the trials of a sweep's study."""
+    return optuna.load_study(study_name=phase, storage=f"sqlite:///{folder / 'study.db'}").get_trials()
+
+
+def states_of(folder: Path, phase: str) -> Counter[str]:
+    """Count the states of a sweep's trials."""
+    return Counter(trial.state.name for trial in trials_of(folder, phase))
+
+
+def runs_of(folder: Path) -> dict[str, Any]:
+    """Return MLflow's child runs of a sweep by trial; fail on two runs of one trial."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("dlfa/udpos")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], f"tags.`dlfa.sweep` = '{folder.name}'", max_results=1000)
+    children = [run for run in found if "dlfa.trial" in run.data.tags]
+    assert len(found) - len(children) == 1, "one parent"
+    runs = {f"{run.data.tags['dlfa.phase']}-{int(run.data.tags['dlfa.trial']):04d}": run for run in children}
+    assert len(runs) == len(children), "one run per trial"
+    return runs
+
+
+def assert_accounted(folder: Path, search: int) -> None:
+    """Study, MLflow and tables tell the same of the same trials, and none is left running."""
+    runs = runs_of(folder)
+    trials = {f"{phase}-{t.number:04d}": t for phase in _PHASES for t in trials_of(folder, phase)}
+    assert sum(name.startswith("search") for name in trials) == search
+    assert {name: _STATUS[trial.state.name] for name, trial in trials.items()} == {
+        name: run.info.status for name, run in runs.items()
+    }
+    for name, trial in trials.items():
+        _assert_mirrored(folder, trial, runs[name])
+    table = pd.read_csv(folder / "reports" / "search.csv")
+    assert dict(zip(table["number"], table["state"], strict=True)) == {
+        trial.number: trial.state.name for trial in trials_of(folder, "search")
+    }
+    best = pd.read_csv(folder / "reports" / "best_layers.csv")
+    assert best["seeds"].sum() == states_of(folder, "confirm")["COMPLETE"]
+
+
+def _assert_mirrored(folder: Path, trial: FrozenTrial, run: Any) -> None:
+    """Each report is one point in MLflow, and the end's scores are there."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    if trial.intermediate_values:
+        points = [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, "dev/score")]
+        assert sorted(points) == sorted(trial.intermediate_values.items())
+    assert {name: value for name, value in run.data.metrics.items() if name.startswith("test/")} == (
+        trial.user_attrs["scores"] if trial.state.name == "COMPLETE" else {}
+    )
