@@ -9,7 +9,7 @@ import torch
 from dlfa.config import ComputeConfig
 from dlfa.errors import ConfigError
 
-__all__ = ["Compute", "choose"]
+__all__ = ["Compute", "choose", "out_of_memory"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ def choose(config: ComputeConfig) -> Compute:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     return Compute(device, bf16)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether what was asked for did not fit the memory of the GPU, or of a CPU that refuses to promise more."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _has_bf16(device: torch.device) -> bool:

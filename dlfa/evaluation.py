@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dlfa.compute import Compute
+from dlfa.compute import Compute, out_of_memory
 from dlfa.data.batching import collate, evaluation_batches
 from dlfa.data.encode import EncodedSplit
 from dlfa.errors import DivergedError
@@ -25,7 +25,7 @@ def predict(
         split: Encoded examples; labels are not looked at.
         compute: Device and precision.
         pad: The tokenizer's padding piece.
-        max_pieces: Padded pieces per batch; a bound on memory only.
+        max_pieces: Padded pieces per batch; a bound on memory only. A batch that does not fit is halved.
 
     Returns:
         Label indices, [W], in the split's order.
@@ -37,10 +37,18 @@ def predict(
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for windows in evaluation_batches(split.lengths, max_pieces):
-            batch = collate(split, windows, pad).to(compute.device)
-            with compute.autocast():
-                logits_WC = model(*batch.inputs())
+        todo = evaluation_batches(split.lengths, max_pieces)[::-1]
+        while todo:
+            windows = todo.pop()
+            try:
+                batch = collate(split, windows, pad).to(compute.device)
+                with compute.autocast():
+                    logits_WC = model(*batch.inputs())
+            except RuntimeError as error:
+                if len(windows) == 1 or not out_of_memory(error):
+                    raise
+                todo += [windows[len(windows) // 2 :], windows[: len(windows) // 2]]
+                continue
             if not torch.isfinite(logits_WC).all():
                 raise DivergedError("evaluation: a logit is not finite")
             predicted[batch.index_W.cpu().numpy()] = logits_WC.argmax(-1).cpu().numpy()

@@ -39,6 +39,9 @@ class Progress:
     labels: int = 0
     """Labels since the last report."""
 
+    micro_batch_size: int
+    """Windows per forward pass: as configured, halved as often as memory ran out."""
+
     reports: list[Report] = field(default_factory=list)
 
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -64,18 +67,25 @@ class Progress:
         best = max(self.reports, key=lambda r: r.score)
         if best is not self.reports[-1]:
             tensors |= {f"best.{name}": value for name, value in self.best_weights.items()}
-        file.save(tensors, {"step": self.step, "reports": [asdict(report) for report in self.reports]})
+        state = {"step": self.step, "reports": [asdict(report) for report in self.reports]}
+        file.save(tensors, {**state, "micro_batch_size": self.micro_batch_size})
 
     @classmethod
-    def resume(cls, file: CheckpointFile, model: nn.Module, optimizer: Optimizer) -> "Progress":
+    def resume(cls, file: CheckpointFile, model: nn.Module, optimizer: Optimizer, micro_batch_size: int) -> "Progress":
         """Load a checkpoint into model, optimiser and random state; without one, start.
+
+        Args:
+            file: The checkpoint.
+            model: Gets its weights.
+            optimizer: Gets its moments.
+            micro_batch_size: As configured; a smaller one in the checkpoint counts.
 
         Raises:
             DataError: The file is damaged.
         """
         loaded = file.load()
         if loaded is None:
-            return cls()
+            return cls(micro_batch_size=micro_batch_size)
         tensors, state = loaded
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
@@ -95,4 +105,5 @@ class Progress:
             step=state["step"],
             reports=[Report(**report) for report in state["reports"]],
             best_weights=part("best.") or weights,
+            micro_batch_size=min(micro_batch_size, state["micro_batch_size"]),
         )

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dlfa.checkpoint import CheckpointFile
-from dlfa.compute import Compute
+from dlfa.compute import Compute, out_of_memory
 from dlfa.config import TrainingConfig
 from dlfa.data.batching import Batch, collate, training_batches
 from dlfa.data.encode import EncodedSplit
@@ -76,14 +77,19 @@ def fit(
     """
     at = report_steps(len(train.lengths), config)
     optimizer = _optimizer(model, config)
-    progress = Progress() if checkpoint is None else Progress.resume(checkpoint, model, optimizer)
+    micro = config.micro_batch_size or config.batch_size
+    progress = (
+        Progress(micro_batch_size=micro) if checkpoint is None else Progress.resume(checkpoint, model, optimizer, micro)
+    )
     for entry in progress.reports:
         report(entry)
     batches = _batches(train, config.batch_size, seed, skip=progress.step)
     model.train()
     while progress.step < at[-1]:
         _set_rates(optimizer, progress.step, at[-1], config.warmup_fraction)
-        loss, labels = _step(model, optimizer, train, next(batches), config, compute, pad)
+        gradients = partial(_gradients, model, train, next(batches), compute, pad)
+        (loss, labels), progress.micro_batch_size = _within_memory(gradients, progress.micro_batch_size)
+        _update(model, optimizer, loss / labels, config.max_grad_norm)
         progress.step += 1
         progress.loss_sum += loss
         progress.labels += labels
@@ -91,6 +97,8 @@ def fit(
             value, metrics = evaluate()
             number = len(progress.reports) + 1
             metrics["train/loss"] = progress.loss_sum / progress.labels
+            if progress.micro_batch_size < micro:
+                metrics["train/micro_batch_size"] = progress.micro_batch_size
             entry = Report(step=number, score=value, metrics=metrics)
             progress.add(entry, model)
             if checkpoint is not None and config.checkpoint_every and number % config.checkpoint_every == 0:
@@ -111,9 +119,12 @@ def time_step(
     """Return the seconds of one optimiser step; the step before it, which also allocates, is not counted."""
     optimizer = _optimizer(model, config)
     _set_rates(optimizer, 0, 1, 0.0)
-    _step(model, optimizer, train, windows, config, compute, pad)
-    began = time.perf_counter()
-    _step(model, optimizer, train, windows, config, compute, pad)
+    micro = config.micro_batch_size or config.batch_size
+    began = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        (loss, labels), micro = _within_memory(partial(_gradients, model, train, windows, compute, pad), micro)
+        _update(model, optimizer, loss / labels, config.max_grad_norm)
     return time.perf_counter() - began
 
 
@@ -147,31 +158,38 @@ def _batches(train: EncodedSplit, batch_size: int, seed: int, skip: int) -> Iter
         yield from order[skip % per_epoch if epoch == skip // per_epoch else 0 :]
 
 
-def _step(
-    model: Classifier,
-    optimizer: torch.optim.Optimizer,
-    train: EncodedSplit,
-    windows: NDArray[np.int64],
-    config: TrainingConfig,
-    compute: Compute,
-    pad: int,
+def _within_memory(gradients: Callable[[int], tuple[float, int]], micro: int) -> tuple[tuple[float, int], int]:
+    """Return the gradients' loss and labels, and how many windows at a time fit the memory: `micro`, or its parts."""
+    while True:
+        try:
+            return gradients(micro), micro
+        except RuntimeError as error:
+            if micro == 1 or not out_of_memory(error):
+                raise
+        micro = math.ceil(micro / 2)
+
+
+def _gradients(
+    model: Classifier, train: EncodedSplit, windows: NDArray[np.int64], compute: Compute, pad: int, micro: int
 ) -> tuple[float, int]:
-    """Take one optimiser step; return the summed loss and the number of labels it is a sum over."""
-    micro = config.micro_batch_size or config.batch_size
+    """Leave the gradients of a batch in the model; return its summed loss and the number of labels it is a sum over."""
     parts = [collate(train, windows[i : i + micro], pad) for i in range(0, len(windows), micro)]
     labels = sum(len(part.labels_W) for part in parts)
-    optimizer.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     total = 0.0
     for part in parts:
         # Every label weighs the same, however the batch is cut into micro-batches.
         loss = _summed_loss(model, part.to(compute.device), compute) / labels
         loss.backward()
         total += loss.item() * labels
-    norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-    if not (math.isfinite(total) and bool(torch.isfinite(norm))):
-        raise DivergedError(f"training: loss {total / labels:g} with gradient norm {float(norm):g} is not finite")
-    optimizer.step()
     return total, labels
+
+
+def _update(model: Classifier, optimizer: torch.optim.Optimizer, loss: float, max_norm: float) -> None:
+    norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
+        raise DivergedError(f"training: loss {loss:g} with gradient norm {float(norm):g} is not finite")
+    optimizer.step()
 
 
 def _summed_loss(model: Classifier, batch: Batch, compute: Compute) -> torch.Tensor:

@@ -39,13 +39,13 @@ class ReportScheduler(FIFOScheduler):
 
     Args:
         on_report: Takes Tune's trial id and the reported values; returns whether the trial ends here.
-        given_up: Told of a trial whose process died and does not start again.
+        on_death: Told of a trial whose process died, before Tune's searcher is.
     """
 
-    def __init__(self, on_report: Callable[[str, Mapping[str, Any]], bool], given_up: Callable[[Trial], None]) -> None:
+    def __init__(self, on_report: Callable[[str, Mapping[str, Any]], bool], on_death: Callable[[Trial], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._on_report = on_report
-        self._given_up = given_up
+        self._on_death = on_death
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Return Tune's decision for a trial that has reported."""
@@ -53,8 +53,8 @@ class ReportScheduler(FIFOScheduler):
         return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        """Pass on that a trial is given up; Tune's callback for it comes after the searcher's."""
-        self._given_up(trial)
+        """Pass on that a trial's process died; Tune tells of those that start again, too."""
+        self._on_death(trial)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # Tune pickles what it is given; a sweep is resumed from its study, never from that.

@@ -16,6 +16,8 @@ HANG_LOG = "hang.txt"
 RESTARTS = 3
 """How often a trial starts again without getting further; a report that is new sets the count back."""
 
+_OUT_OF_MEMORY = "out of memory (Ray's memory monitor ended it)"
+
 
 class _OnDeath(Protocol):
     def __call__(self, trial_id: str, cause: str, *, again: bool) -> None: ...
@@ -44,18 +46,14 @@ class Restarts(tune.Callback):
             self._furthest[trial.trial_id] = step
             trial.run_metadata.num_failures = 0
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tell of a death after which the trial starts again."""
-        cause = _cause(trial)
-        if "memory" in cause or trial.run_metadata.num_failures > 1:
+    def died(self, trial: Trial) -> None:
+        """Tell of a death; Tune starts the trial again unless it has died too often."""
+        cause, again = _cause(trial), trial.should_recover()
+        if again and (cause == _OUT_OF_MEMORY or trial.run_metadata.num_failures > 1):
             training = trial.config["config"]["training"]
             training["micro_batch_size"] = max(1, (training["micro_batch_size"] or training["batch_size"]) // 2)
-            cause += f"; it goes on with {training['micro_batch_size']} windows at a time"
-        self._on_death(trial.trial_id, cause, again=True)
-
-    def given_up(self, trial: Trial) -> None:
-        """Tell of the last death; Tune's callback for it comes only after the searcher's."""
-        self._on_death(trial.trial_id, _cause(trial), again=False)
+            cause += f"; from now on {training['micro_batch_size']} windows at a time"
+        self._on_death(trial.trial_id, cause, again=again)
 
 
 def survive_memory_kills() -> None:
@@ -78,7 +76,7 @@ def _cause(trial: Trial) -> str:
     text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
     last = text.rpartition("Failure # ")[2]
     if "low on memory" in last:
-        return "out of memory (killed by Ray's memory monitor)"
+        return _OUT_OF_MEMORY
     if "node has died" in last or "node was terminated" in last:
         return "its node was lost"
-    return "killed or crashed (as by SIGKILL, the kernel when memory is short, or a fault in native code)"
+    return "killed or crashed (by someone, by the kernel when memory is short, or by a fault in native code)"

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -313,7 +314,7 @@ class _Driver:
                 tune.with_resources(train, resources),
                 tune_config=tune.TuneConfig(
                     search_alg=search,
-                    scheduler=ReportScheduler(search.on_report, restarts.given_up),
+                    scheduler=ReportScheduler(search.on_report, restarts.died),
                     num_samples=-1,
                     max_concurrent_trials=self.slots.count,
                     # The next trial takes over the process: a new one would be placed while the old one still
@@ -392,7 +393,9 @@ class _Driver:
         for reason, count in Counter(t.user_attrs.get("reason", "no reason known") for t in failed).items():
             first = next(t.number for t in failed if t.user_attrs.get("reason", "no reason known") == reason)
             log = self.folder / "trials" / f"{study.study_name}-{first:04d}"
-            self.display.say(f"{count} {study.study_name} trials failed: {reason} (the first one's files: {log})")
+            self.display.say(
+                f"{count} {study.study_name} trial{'s' * (count > 1)} failed: {reason} (the first one's files: {log})"
+            )
 
     def _report(self) -> None:
         sweep = report.load(self.folder)
@@ -415,10 +418,14 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # What they say of trials that failed and of processes that died, the display says in one line.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    vars(import_module("ray._private.worker"))["listen_error_messages"] = lambda worker, stopped: None
     # Tune's own loggers would write every result twice more.
     os.environ |= {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
     }

@@ -86,8 +86,10 @@ def interrupt(command: list[str], at: str, number: signal.Signals = signal.SIGIN
 
 
 def trials_of(folder: Path, phase: str) -> list[FrozenTrial]:
-    """Return the trials of a sweep's study."""
-    return optuna.load_study(study_name=phase, storage=f"sqlite:///{folder / 'study.db'}").get_trials()
+    """Return the trials of a sweep's study; of one that is not there yet, none."""
+    storage = f"sqlite:///{folder / 'study.db'}"
+    known = phase in optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=phase, storage=storage).get_trials() if known else []
 
 
 def states_of(folder: Path, phase: str) -> Counter[str]:

@@ -69,6 +69,40 @@ def test_every_word_gets_its_own_prediction(max_pieces: int, case: tuple[ByPiece
     assert score(TASK, split, predicted) == {"f1": 100.0, "accuracy": 100.0}
 
 
+@pytest.mark.parametrize(("fits", "error"), [(3, torch.OutOfMemoryError), (1, torch.OutOfMemoryError), (3, ValueError)])
+def test_a_batch_that_does_not_fit_is_halved(
+    fits: int, error: type[Exception], case: tuple[ByPiece, EncodedSplit]
+) -> None:
+    model, split = case
+    asked: list[int] = []
+
+    class Small(ByPiece):
+        def forward(self, *inputs: Tensor) -> Tensor:
+            asked.append(len(inputs[0]))
+            if asked[-1] > fits:
+                raise error
+            return super().forward(*inputs)
+
+    small = Small(())
+    small.load_state_dict(model.state_dict())
+    if error is ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011 - the very one
+            predict(small, split, CPU, PAD)
+        return
+    assert predict(small, split, CPU, PAD).tolist() == split.labels.tolist()
+    assert max(asked) > fits
+    assert sum(count for count in asked if count <= fits) == len(split.lengths)
+
+
+def test_memory_that_does_not_hold_one_window_is_told(case: tuple[ByPiece, EncodedSplit]) -> None:
+    class Full(ByPiece):
+        def forward(self, *inputs: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(Full(()), case[1], CPU, PAD)
+
+
 def test_labels_are_not_looked_at(case: tuple[ByPiece, EncodedSplit]) -> None:
     model, split = case
     plain = replace(split, labels=np.full_like(split.labels, UNLABELLED))

@@ -16,6 +16,7 @@ from tiny import write_encoder
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from dlfa import training
 from dlfa.checkpoint import CheckpointFile
 from dlfa.compute import Compute
 from dlfa.config import ModelConfig, TrainingConfig
@@ -251,6 +252,66 @@ def test_micro_batches_add_up_to_the_batch(micro: int, still_encoder: str, train
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
     assert parts_loss == pytest.approx(loss, rel=1e-5)
     assert norm(whole) > 0.1  # zeros would be equal, too
+
+
+class Memory:
+    """Of a device that holds so many windows at a time and not one more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, windows: int, error: RuntimeError) -> None:
+        self.asked: list[int] = []
+
+        def loss(model: Classifier, batch: Batch, compute: Compute) -> torch.Tensor:
+            self.asked.append(len(batch.input_ids_BT))
+            if self.asked[-1] > windows:
+                raise error
+            return summed_loss(model, batch, compute)
+
+        summed_loss = training._summed_loss
+        monkeypatch.setattr(training, "_summed_loss", loss)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_batch_that_does_not_fit_passes_in_parts(
+    error: RuntimeError, still_encoder: str, train: EncodedSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, loss = one_step(still_encoder, train, max_grad_norm=1e9)
+    memory = Memory(monkeypatch, windows=13, error=error)
+    parts, parts_loss = one_step(still_encoder, train, max_grad_norm=1e9)
+    assert memory.asked == [52, 26, 13, 13, 13, 13]
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
+    assert parts_loss == pytest.approx(loss, rel=1e-5)
+
+
+def test_what_fits_is_kept_recorded_and_taken_up_again(
+    encoder: str, train: EncodedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(monkeypatch, windows=CONFIG.batch_size // 2, error=torch.OutOfMemoryError("CUDA out of memory"))
+    checkpoint = CheckpointFile(tmp_path / "checkpoint.safetensors")
+
+    def stop(report: Report) -> None:
+        assert report.metrics["train/micro_batch_size"] == CONFIG.batch_size // 2
+        raise Stop
+
+    with pytest.raises(Stop):
+        run(fresh(encoder), train, checkpoint=checkpoint, report=stop)
+    assert memory.asked.count(CONFIG.batch_size) == 1
+    memory.asked.clear()
+    reports = run(fresh(encoder), train, checkpoint=checkpoint)
+    assert CONFIG.batch_size not in memory.asked
+    assert all(report.metrics["train/micro_batch_size"] == CONFIG.batch_size // 2 for report in reports)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("shapes differ")])
+def test_an_error_that_no_smaller_part_mends_is_raised(
+    error: RuntimeError, encoder: str, train: EncodedSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(monkeypatch, windows=0, error=error)
+    with pytest.raises(RuntimeError) as raised:
+        run(fresh(encoder), train)
+    assert raised.value is error
+    assert memory.asked[-1] == 1 if isinstance(error, torch.OutOfMemoryError) else len(memory.asked) == 1
 
 
 @pytest.mark.parametrize("micro", [None, 5])

@@ -111,14 +111,14 @@ def test_the_scheduler_asks_at_each_report(ends: bool, decision: str) -> None:
         heard.append((trial_id, result))
         return ends
 
-    given_up: list[Trial] = []
-    scheduler = ReportScheduler(on_report, given_up.append)
+    dead: list[Trial] = []
+    scheduler = ReportScheduler(on_report, dead.append)
     trial = cast(Trial, SimpleNamespace(trial_id="a1"))
     assert scheduler.on_trial_result(None, trial, {"step": 1}) == decision
     assert heard == [("a1", {"step": 1})]
-    assert given_up == []
+    assert dead == []
     scheduler.on_trial_error(None, trial)
-    assert given_up == [trial]
+    assert dead == [trial]
 
 
 def test_tune_may_pickle_the_scheduler() -> None:

@@ -134,26 +134,6 @@ def test_resuming_a_finished_sweep_runs_nothing_and_says_the_same(finished: tupl
     assert_accounted(folder, search=8)
 
 
-def test_ctrl_c_keeps_everything_and_resume_makes_it_whole(storage: Storage) -> None:
-    folder = storage.folder / "broken"
-    rest = interrupt(storage.command("--name", "broken"), at="search-0001 report 2")
-    assert f"dlfa-sweep --resume broken --storage {storage.folder}" in rest
-    states = states_of(folder, "search")
-    assert states["RUNNING"] == 0
-    assert states["WAITING"] >= 1
-    waiting = {
-        t.number: (t.params, t.user_attrs["seed"]) for t in trials_of(folder, "search") if t.state.name == "WAITING"
-    }
-    ended = {t.number: t.value for t in trials_of(folder, "search") if t.state.is_finished()}
-
-    done = storage.resume("broken")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert_accounted(folder, search=8)
-    after = {t.number: t for t in trials_of(folder, "search")}
-    assert {number: (after[number].params, after[number].user_attrs["seed"]) for number in waiting} == waiting
-    assert {number: after[number].value for number in ended} == ended
-
-
 def test_time_budget_ends_the_search_and_more_time_goes_on_with_it(storage: Storage) -> None:
     folder = storage.folder / "short"
     done = storage.run("--name", "short", "--time-budget", "0.1s")

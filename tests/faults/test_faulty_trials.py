@@ -1,0 +1,96 @@
+"""Trials that are killed, hang or fail, in whole sweeps of the real command."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from sweeps import Storage, assert_accounted, states_of, trials_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+# Every layer is tried, one after the other; nothing is pruned, so that every trial meets its fault.
+SPACE = """
+task: udpos
+trials: 6
+confirm_seeds: 0
+search:
+  fusion_layer: {low: 1, high: 4}
+  reduction_ratio: {choices: [2]}
+  learning_rate: {low: 3.0e-4, high: 1.0e-2, log: true}
+training: {epochs: 1, batch_size: 8, reports_per_trial: 3}
+max_length: 32
+"""
+
+
+def _run(storage: Storage, name: str, faults: list[dict[str, object]], *flags: str) -> subprocess.CompletedProcess[str]:
+    struck = storage.folder.parent / f"struck-{name}"
+    struck.mkdir(exist_ok=True)
+    inject = Path(__file__).parent / "inject"
+    path = os.pathsep.join(filter(None, (str(inject), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"FAULTS": json.dumps(faults), "FAULTS_STRUCK": str(struck), "PYTHONPATH": path}
+    return subprocess.run(
+        storage.command("--name", name, "--pruner", "none", "--sampler", "random", *flags),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    return Storage.make(tmp_path_factory.mktemp("faulty"), SPACE)
+
+
+def test_faults_of_trials_are_survived_or_recorded_and_told(storage: Storage) -> None:
+    undisturbed = _run(storage, "undisturbed", [])
+    assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
+    faults: list[dict[str, object]] = [
+        {"layer": 1, "does": "kill", "times": 1},
+        {"layer": 2, "does": "hang", "times": 1},
+        {"layer": 3, "does": "raise", "times": 1},
+        {"layer": 4, "does": "kill", "times": 99},
+    ]
+    done = _run(storage, "faulty", faults, "--report-timeout", "20s")
+    folder = storage.folder / "faulty"
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_accounted(folder, search=6)
+    assert states_of(folder, "search") == {"COMPLETE": 4, "FAIL": 2}
+
+    for trial, expected in zip(
+        trials_of(folder, "search"), trials_of(storage.folder / "undisturbed", "search"), strict=True
+    ):
+        assert trial.params == expected.params
+        layer = trial.params.get("fusion_layer", 0)
+        if layer in (0, 1, 2):  # killed or hung once: what nothing disturbed
+            assert trial.user_attrs.get("restarts", 0) == min(layer, 1)
+            assert trial.intermediate_values == expected.intermediate_values
+            assert trial.user_attrs["scores"] == expected.user_attrs["scores"]
+    by_layer = {t.params.get("fusion_layer", 0): t for t in trials_of(folder, "search")}
+    trials = folder / "trials"
+    assert by_layer[3].user_attrs["reason"] == "ZeroDivisionError: an injected fault"
+    assert "in _raise" in (trials / f"search-{by_layer[3].number:04d}" / "error.txt").read_text()
+    assert by_layer[4].user_attrs["reason"].startswith("its process died 4 times: killed or crashed")
+    hang = trials / f"search-{by_layer[2].number:04d}" / "hang-1.txt"
+    assert "in _hang" in hang.read_text()
+    assert f"its process died: no report in 20s (where it hung: {hang}); it starts again" in done.stdout
+    assert "search-0002 FAILED: ZeroDivisionError: an injected fault" in done.stdout
+    assert "1 search trial failed: ZeroDivisionError: an injected fault (the first one's files: " in done.stdout
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+
+
+def test_when_the_first_trials_all_fail_alike_the_sweep_stops(storage: Storage) -> None:
+    faults: list[dict[str, object]] = [{"layer": layer, "does": "raise", "times": 99} for layer in range(5)]
+    done = _run(storage, "alike", faults)
+    folder = storage.folder / "alike"
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "stopped: the first 3 trials all failed alike: ZeroDivisionError: an injected fault" in done.stdout
+    assert f"the first one's files: {folder / 'trials' / 'search-0000'}" in done.stdout
+    assert f"resume with: dlfa-sweep --resume alike --storage {storage.folder}" in done.stdout
+    states = states_of(folder, "search")
+    assert states["FAIL"] == 3
+    assert states["RUNNING"] == 0
