@@ -1,6 +1,8 @@
 """What a user did wrong, told in one line: where, what was given, what is allowed."""
 
-__all__ = ["ConfigError", "DataError", "DivergedError", "DlfaError"]
+import sqlite3
+
+__all__ = ["ConfigError", "DataError", "DivergedError", "DlfaError", "MachineError", "system_cause"]
 
 
 class DlfaError(Exception):
@@ -17,3 +19,16 @@ class DataError(DlfaError, ValueError):
 
 class DivergedError(DlfaError, ArithmeticError):
     """Training produced a loss or a score that is not finite; the trial's numbers mean nothing."""
+
+
+class MachineError(DlfaError, RuntimeError):
+    """What the machine or the cluster does not give, whatever the user asks for."""
+
+
+def system_cause(error: BaseException) -> str:
+    """Return in one line what the system or the database said went wrong: libraries wrap it in long ones."""
+    told, cause = error, error.__cause__ or error.__context__
+    while cause is not None:
+        told = cause if isinstance(cause, (OSError, sqlite3.Error)) else told
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(told).split()) or type(told).__name__

@@ -10,7 +10,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dlfa.errors import ConfigError
+from dlfa.errors import ConfigError, MachineError
 
 __all__ = ["Available", "Slots", "connect", "local", "plan_slots", "probe_storage"]
 
@@ -47,14 +47,21 @@ def connect(address: str | None, machine: Available) -> Available:
 
     Raises:
         ConfigError: No cluster answers at the address.
+        MachineError: Ray does not start on this machine.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     common: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "ignore_reinit_error": True}
     if address is None:
-        # Not a bare init: after a killed head that would try to connect to it.
-        ray.init(
-            address="local", num_cpus=int(machine.cpus), num_gpus=int(machine.gpus), include_dashboard=False, **common
-        )
+        cpus, gpus = int(machine.cpus), int(machine.gpus)
+        try:
+            # Not a bare init: after a killed head that would try to connect to it.
+            ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **common)
+        except (OSError, RuntimeError, ValueError) as error:
+            folder = os.environ.get("RAY_TMPDIR", "/tmp/ray")  # noqa: S108 - Ray's own default
+            raise MachineError(
+                f"Ray does not start on this machine ({' '.join(str(error).split())[:200]}); its logs and files are in "
+                f"{folder}, which needs space and a short path: RAY_TMPDIR names another folder"
+            ) from error
     else:
         try:
             ray.init(address=address, **common)

@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 from sqlalchemy.exc import SQLAlchemyError
 
-from dlfa.errors import ConfigError
+from dlfa.errors import ConfigError, system_cause
 from orchestrator.choices import SAMPLERS
 from orchestrator.events import Phase, SweepObserver, TrialRef
 from orchestrator.space import Params, SearchSpace
@@ -28,7 +27,6 @@ __all__ = [
     "interrupted_to_waiting",
     "make_sampler",
     "open_storage",
-    "storage_cause",
 ]
 
 
@@ -39,14 +37,6 @@ _ALIKE = 3
 def open_storage(path: Path) -> optuna.storages.RDBStorage:
     """Return the sweep's database, made where it is missing; it also opens in optuna-dashboard."""
     return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
-
-
-def storage_cause(error: BaseException) -> str:
-    """Return what the database or the system said; Optuna and SQLAlchemy wrap it in long lines."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, (sqlite3.Error, OSError)):
-        cause = cause.__cause__ or cause.__context__
-    return " ".join(str(cause or error).split())
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -289,7 +279,7 @@ class StudySearch(Searcher):
             yield
         except (StorageInternalError, SQLAlchemyError, OSError) as error:
             self._written = False
-            self._halt(f"the study can't be written ({storage_cause(error)})")
+            self._halt(f"the study can't be written ({system_cause(error)})")
 
     def _complete(self, trial_id: str, summary: Mapping[str, Any]) -> None:
         live = self._live[trial_id]

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from dlfa.errors import system_cause
 from dlfa.files import atomic_write
 
 __all__ = ["RefusedError", "Spool"]
@@ -132,7 +133,7 @@ class Spool:
                 if not away:
                     away = True
                     self._say(
-                        f"{self._receiver} can't be reached ({_cause(error)}); "
+                        f"{self._receiver} can't be reached ({_short(system_cause(error))}); "
                         f"records are kept in {self._folder} and delivered when it is back"
                     )
                 if self._closing.is_set():
@@ -202,7 +203,7 @@ class Spool:
         if "folder" not in self._told:
             self._told.add("folder")
             self._say(
-                f"{self._folder} can't be used ({_cause(error)}); records that can't be written there "
+                f"{self._folder} can't be used ({_short(system_cause(error))}); records that can't be written there "
                 "wait in memory, and are lost if the sweep ends first"
             )
 
@@ -219,15 +220,6 @@ def _parsed(line: bytes) -> dict[str, object]:
     if not isinstance(record, dict):
         raise RefusedError(f"it is no record: {record!r}")
     return record
-
-
-def _cause(error: BaseException) -> str:
-    """The operating system's word for what went wrong, if there is one: libraries wrap it in long lines."""
-    told, cause = error, error.__cause__ or error.__context__
-    while cause is not None:
-        told = cause if isinstance(cause, OSError) else told
-        cause = cause.__cause__ or cause.__context__
-    return _short(str(told) or type(told).__name__)
 
 
 def _short(text: str) -> str:

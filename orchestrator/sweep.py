@@ -23,7 +23,7 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from dlfa.config import to_mapping
-from dlfa.errors import ConfigError
+from dlfa.errors import ConfigError, DataError, system_cause
 from dlfa.tasks import TASKS
 from orchestrator import report
 from orchestrator.display import Display, duration
@@ -40,7 +40,6 @@ from orchestrator.search import (
     interrupted_to_waiting,
     make_sampler,
     open_storage,
-    storage_cause,
 )
 from orchestrator.settings import write_settings
 from orchestrator.space import Params
@@ -125,7 +124,8 @@ def _run_one(folder: Path, prepared: Prepared, slots: Slots, display: Display, a
         finally:
             display.close()
             if left := tracker.close(patience):
-                display.say(f"{left} records have not reached MLflow; they are kept, and `{again}` delivers them")
+                records = f"{left} record{'s have' if left > 1 else ' has'}"
+                display.say(f"{records} not reached MLflow; what is left is kept, and `{again}` delivers it")
 
 
 def _begin(folder: Path, prepared: Prepared) -> None:
@@ -187,7 +187,13 @@ class _Driver:
         try:
             return self._run()
         except (StorageInternalError, SQLAlchemyError) as error:
-            self.stop.halt(f"{self.folder / STUDY} can't be used ({storage_cause(error)})")
+            cause = system_cause(error)
+            if "malformed" in cause or "not a database" in cause:
+                raise DataError(
+                    f"{self.folder / STUDY}: damaged ({cause}), and not touched; what is safe: an earlier copy put in "
+                    f"its place, or a new sweep under another --name; what trials wrote is in {self.folder / 'trials'}"
+                ) from error
+            self.stop.halt(f"{self.folder / STUDY} can't be used ({cause})")
             return self._stopped(None)
         except BaseException as error:
             self.tracker.sweep_ended("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", {}, [])
@@ -332,7 +338,11 @@ class _Driver:
             ).fit()
         except (TuneError, OSError) as error:
             # Tune's own files meet a full disk, too. Whatever it is, the study knows what is missing.
-            self.stop.halt(f"Ray Tune ended with {str(error).strip().splitlines()[-1]}{self._kept(error)}")
+            ray_files = os.environ.get("RAY_TMPDIR", "/tmp/ray")  # noqa: S108 - Ray's own default
+            self.stop.halt(
+                f"Ray Tune ended with {str(error).strip().splitlines()[-1]}{self._kept(error)}; "
+                f"Ray's own files are in {ray_files}"
+            )
         finally:
             search.release()
             self.display.close()

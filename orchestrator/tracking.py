@@ -216,7 +216,7 @@ class _Mirror:
         from mlflow import MlflowClient  # takes seconds: only in the spool's thread, only when needed
 
         if "MLFLOW_LOGGING_LEVEL" not in os.environ:
-            logging.getLogger("mlflow").setLevel(logging.WARNING)  # no lines about tables and migrations
+            logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it fails at, the spool tells
         self._sweep = sweep
         self._client = MlflowClient(uri)
         self._experiment_id = self._open_experiment(experiment, _artifact_location(uri))
