@@ -97,7 +97,7 @@ def fit(
             value, metrics = evaluate()
             number = len(progress.reports) + 1
             metrics["train/loss"] = progress.loss_sum / progress.labels
-            if progress.micro_batch_size < micro:
+            if progress.micro_batch_size < config.batch_size:
                 metrics["train/micro_batch_size"] = progress.micro_batch_size
             entry = Report(step=number, score=value, metrics=metrics)
             progress.add(entry, model)

@@ -1,5 +1,6 @@
 """Trials whose process died: what of, how often they start again, and with how many windows at a time."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ __all__ = ["HANG_LOG", "RESTARTS", "Restarts", "survive_memory_kills"]
 HANG_LOG = "hang.txt"
 RESTARTS = 3
 """How often a trial starts again without getting further; a report that is new sets the count back."""
+_FULL_S = 60.0
+"""How long a machine may be full, by another process perhaps, before a further death of memory counts."""
 
 _OUT_OF_MEMORY = "out of memory (Ray's memory monitor ended it)"
 
@@ -36,6 +39,8 @@ class Restarts(tune.Callback):
     def __init__(self, on_death: _OnDeath) -> None:
         self._on_death = on_death
         self._furthest: dict[str, int] = {}
+        self._deaths: dict[str, list[float]] = {}
+        """Times of the deaths that count, by Tune's trial id."""
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: Mapping[str, Any], **info: Any
@@ -44,12 +49,19 @@ class Restarts(tune.Callback):
         step = int(result.get("step", 0))
         if step > self._furthest.get(trial.trial_id, 0):
             self._furthest[trial.trial_id] = step
-            trial.run_metadata.num_failures = 0
+            self._deaths.pop(trial.trial_id, None)
+            trial.max_failures = -1
 
     def died(self, trial: Trial) -> None:
         """Tell of a death; Tune starts the trial again unless it has died too often."""
-        cause, again = _cause(trial), trial.should_recover()
-        if again and (cause == _OUT_OF_MEMORY or trial.run_metadata.num_failures > 1):
+        cause, again, now = _cause(trial), trial.should_recover(), time.monotonic()
+        deaths = self._deaths.setdefault(trial.trial_id, [])
+        if again and cause == _OUT_OF_MEMORY and deaths and now - deaths[-1] < _FULL_S:
+            return
+        deaths.append(now)
+        if len(deaths) == RESTARTS:
+            trial.max_failures = trial.run_metadata.num_failures  # the next one is the last
+        if again and (cause == _OUT_OF_MEMORY or len(deaths) > 1):
             training = trial.config["config"]["training"]
             training["micro_batch_size"] = max(1, (training["micro_batch_size"] or training["batch_size"]) // 2)
             cause += f"; from now on {training['micro_batch_size']} windows at a time"
@@ -77,6 +89,6 @@ def _cause(trial: Trial) -> str:
     last = text.rpartition("Failure # ")[2]
     if "low on memory" in last:
         return _OUT_OF_MEMORY
-    if "node has died" in last or "node was terminated" in last:
-        return "its node was lost"
+    if "node has died" in last or "node was terminated" in last or "temporarily unavailable" in last:
+        return "its node was lost or can't be reached"
     return "killed or crashed (by someone, by the kernel when memory is short, or by a fault in native code)"

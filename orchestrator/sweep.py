@@ -33,7 +33,7 @@ from orchestrator.guards import Stop, StopTune, interruptible, locked
 from orchestrator.prepare import Prepared, describe_slots, encode_all, planned_slots
 from orchestrator.pruning import ReportScheduler, make_pruner
 from orchestrator.resources import Slots, connect, local, probe_storage
-from orchestrator.restarts import RESTARTS, Restarts, survive_memory_kills
+from orchestrator.restarts import Restarts, survive_memory_kills
 from orchestrator.search import (
     StudySearch,
     best_configurations,
@@ -331,7 +331,7 @@ class _Driver:
                     name=phase,
                     storage_path=str(self.folder / "tune"),
                     stop=StopTune(self.stop.now),
-                    failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                    failure_config=tune.FailureConfig(max_failures=-1),
                     callbacks=[restarts],
                     verbose=0,
                 ),
