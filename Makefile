@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test check clean
+.PHONY: quickstart test chaos check clean
 
 # Exact versions: a CPU build of torch, and no CUDA packages. Users on GPUs install without the constraints.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -17,6 +17,10 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Every fault of docs/reliability.md, the driver killed at 20 moments among them: about an hour.
+chaos: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/faults -m "chaos or not chaos" --moments 20
 
 # What CI runs beside the tests.
 check: $(VENV)/.installed

@@ -39,8 +39,8 @@ class Restarts(tune.Callback):
     def __init__(self, on_death: _OnDeath) -> None:
         self._on_death = on_death
         self._furthest: dict[str, int] = {}
-        self._deaths: dict[str, list[float]] = {}
-        """Times of the deaths that count, by Tune's trial id."""
+        self._deaths: dict[str, list[tuple[float, str]]] = {}
+        """Time and cause of the deaths that count, by Tune's trial id."""
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: Mapping[str, Any], **info: Any
@@ -56,9 +56,9 @@ class Restarts(tune.Callback):
         """Tell of a death; Tune starts the trial again unless it has died too often."""
         cause, again, now = _cause(trial), trial.should_recover(), time.monotonic()
         deaths = self._deaths.setdefault(trial.trial_id, [])
-        if again and cause == _OUT_OF_MEMORY and deaths and now - deaths[-1] < _FULL_S:
+        if again and deaths and cause == deaths[-1][1] == _OUT_OF_MEMORY and now - deaths[-1][0] < _FULL_S:
             return
-        deaths.append(now)
+        deaths.append((now, cause))
         if len(deaths) == RESTARTS:
             trial.max_failures = trial.run_metadata.num_failures  # the next one is the last
         if again and (cause == _OUT_OF_MEMORY or len(deaths) > 1):

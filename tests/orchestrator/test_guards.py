@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -101,16 +102,35 @@ def test_tune_is_stopped_as_a_whole_only() -> None:
     pickle.loads(pickle.dumps(stopper))
 
 
-def test_the_first_ctrl_c_is_orderly_and_the_second_is_not() -> None:
-    before = signal.getsignal(signal.SIGINT)
+def test_the_first_fault_is_the_one_that_counts() -> None:
+    stop = Stop()
+    stop.halt("the disk is full")
+    stop.halt("the study can't be written")
+    assert stop.now()
+    assert stop.fault == "the disk is full"
+    assert not stop.interrupted
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_orderly_and_the_second_is_not(first: signal.Signals, second: signal.Signals) -> None:
+    before = {number: signal.getsignal(number) for number in (first, second)}
     with interruptible() as stop:
         assert not stop.now()
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(first)
+        signal.raise_signal(signal.SIGUSR1)  # SLURM may warn more than once
         assert stop.interrupted
         assert stop.now()
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            signal.raise_signal(second)
+    assert {number: signal.getsignal(number) for number in (first, second)} == before
+
+
+def test_tune_takes_no_signal_for_itself() -> None:
+    with interruptible() as stop:
+        assert not import_module("ray.tune.tune")._setup_signal_catching().is_set()
+        signal.raise_signal(signal.SIGUSR1)
+        assert stop.interrupted
 
 
 def test_ctrl_c_is_pythons_own_afterwards() -> None:

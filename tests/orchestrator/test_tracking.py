@@ -272,6 +272,56 @@ def test_a_waiting_trial_goes_on_in_its_own_run(sweep: Sweep) -> None:
     assert sweep.history("search-0007", "dev/en/f1") == [(1, 61.5), (2, 63.25), (3, 64.0)]
 
 
+@pytest.mark.parametrize("told", [0, 1, 2, 3, 4])
+def test_what_an_earlier_driver_did_not_come_to_record_is_recorded_once(sweep: Sweep, told: int) -> None:
+    trial = TrialRef(phase="search", number=3, params={"fusion": "none", "learning_rate": 1e-4}, seed=1)
+    reports = {1: (61.5, {"dev/en/f1": 61.5}), 2: (63.25, {"dev/en/f1": 63.25})}
+    scores = {"test/de/f1": 50.0}
+    first = sweep.driver()
+    events: list[Callable[[], None]] = [
+        lambda: first.trial_started(trial),
+        lambda: first.trial_reported(trial, 1, *reports[1]),
+        lambda: first.trial_reported(trial, 2, *reports[2]),
+        lambda: first.trial_ended(trial, "COMPLETE", scores, None),
+    ]
+    for event in events[:told]:
+        event()
+    assert first.close(PATIENCE_S) == 0
+
+    for _ in range(2):
+        driver = sweep.driver()
+        driver.catch_up(trial, reports, ("COMPLETE", scores, None))
+        assert driver.close(PATIENCE_S) == 0
+    run = sweep.runs()["search-0003"]
+    assert (run.info.status, run.data.tags["dlfa.state"]) == ("FINISHED", "COMPLETE")
+    assert run.data.metrics["test/de/f1"] == 50.0
+    assert sweep.history("search-0003", "dev/score") == [(1, 61.5), (2, 63.25)]
+    assert len(sweep.lines()) == 4
+
+
+def test_a_trial_that_waits_is_not_taken_for_one_that_ended(sweep: Sweep) -> None:
+    trial = TrialRef(phase="search", number=0, params={"fusion": "none"}, seed=1)
+    first = sweep.driver()
+    first.trial_started(trial)
+    first.trial_ended(trial, "WAITING", {}, None)
+    assert first.close(PATIENCE_S) == 0
+    driver = sweep.driver()
+    driver.catch_up(trial, {}, ("FAIL", {}, "killed"))
+    assert driver.close(PATIENCE_S) == 0
+    assert sweep.runs()["search-0000"].info.status == "FAILED"
+
+
+def test_a_trial_s_deaths_are_recorded(sweep: Sweep) -> None:
+    trial = TrialRef(phase="search", number=0, params={"fusion": "none"}, seed=1)
+    driver = sweep.driver()
+    driver.trial_started(trial)
+    driver.trial_restarted(trial, 2, "out of memory")
+    assert driver.close(PATIENCE_S) == 0
+    run = sweep.runs()["search-0000"]
+    assert (run.data.tags["dlfa.deaths"], run.data.tags["dlfa.last_death"]) == ("2", "out of memory")
+    assert run.info.status == "RUNNING"
+
+
 def as_text(runs: dict[str, Run]) -> str:
     """All of the runs; as text, NaN equals itself."""
     return json.dumps({name: run.to_dictionary() for name, run in runs.items()}, sort_keys=True, indent=1)
