@@ -24,6 +24,21 @@ class Available:
     where: str
     """Name for messages."""
 
+    nodes: tuple[tuple[float, float], ...] = ()
+    """CPUs and GPUs of each node; none: all is in one."""
+
+    def fitting(self, cpus: int, gpus: float) -> int:
+        """Return how many trials fit, each on one node, and each fraction on one GPU."""
+        return sum(_fitting(*node, cpus, gpus) for node in self.nodes or ((self.cpus, self.gpus),))
+
+
+def _fitting(node_cpus: float, node_gpus: float, cpus: int, gpus: float) -> int:
+    by_cpus = int(node_cpus // cpus)
+    if not gpus:
+        return by_cpus
+    by_gpus = int(node_gpus / gpus + 1e-9) if gpus >= 1 else int(node_gpus) * int(1 / gpus + 1e-9)
+    return min(by_cpus, by_gpus)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
@@ -70,9 +85,10 @@ def connect(address: str | None, machine: Available) -> Available:
                 f"--address: {address!r} is not allowed; allowed: auto or HOST:PORT of a running Ray cluster "
                 f"({' '.join(str(error).split())[:200]})"
             ) from error
-    total = ray.cluster_resources()
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found)
     where = "this machine" if address is None else f"the cluster at {address}"
-    return Available(cpus=total.get("CPU", 0), gpus=total.get("GPU", 0), where=where)
+    return Available(cpus=sum(cpus for cpus, _ in nodes), gpus=sum(gpus for _, gpus in nodes), where=where, nodes=nodes)
 
 
 def plan_slots(
@@ -98,23 +114,28 @@ def plan_slots(
                 f"--gpus-per-trial: {gpus_per_trial:g} is not allowed; allowed: no value, because the sweep "
                 f"uses no GPU of {available.where}"
             )
-        return _cpu_slots(available, cpus_per_trial or 1, gpus=0.0, limit=None)
+        return _slots(available, cpus_per_trial or 1, gpus=0.0, limit=None)
     share = gpus_per_trial or 1.0
     if share > cap or (share > 1 and share != int(share)):
         raise ConfigError(
             f"--gpus-per-trial: {share:g} is not allowed; allowed: a fraction of 1, or a whole number up to {cap:g}"
         )
     limit = int(cap / share + 1e-9) if share >= 1 else int(cap) * int(1 / share + 1e-9)
-    cpus = cpus_per_trial or max(1, min(8, int(available.cpus // limit)))
-    return _cpu_slots(available, cpus, gpus=share, limit=limit)
+    # As many trials as GPUs hold, and then as many CPUs for each as there are.
+    cpus = cpus_per_trial or max(range(1, 9), key=lambda n: (min(limit, available.fitting(n, share)), n))
+    return _slots(available, cpus, gpus=share, limit=limit)
 
 
-def _cpu_slots(available: Available, cpus: int, *, gpus: float, limit: int | None) -> Slots:
-    if cpus > available.cpus:
+def _slots(available: Available, cpus: int, *, gpus: float, limit: int | None) -> Slots:
+    fitting = available.fitting(cpus, gpus)
+    if fitting == 0:
+        most = max((node for node, _ in available.nodes), default=available.cpus)
+        held = f"what {'a node of ' * (len(available.nodes) > 1)}{available.where} has"
+        if cpus > most:
+            raise ConfigError(f"--cpus-per-trial: {cpus} is not allowed; allowed: 1..{most:g}, {held}")
         raise ConfigError(
-            f"--cpus-per-trial: {cpus} is not allowed; allowed: 1..{available.cpus:g}, what {available.where} has"
+            f"--gpus-per-trial, --cpus-per-trial: {gpus:g} and {cpus} are not allowed; allowed: {held} together"
         )
-    fitting = int(available.cpus // cpus)
     return Slots(count=fitting if limit is None else min(limit, fitting), cpus=cpus, gpus=gpus)
 
 

@@ -104,6 +104,57 @@ def test_a_cluster_is_named() -> None:
         plan_slots(available, gpus=3, gpus_per_trial=None, cpus_per_trial=None)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "options", "slots"),
+    [
+        # a trial never spans two nodes
+        (((3, 0), (3, 0)), {"each": 2}, (2, 2, 0)),
+        (((8, 1), (8, 1), (8, 1)), {}, (3, 8, 1)),
+        (((8, 3), (8, 3)), {"share": 2}, (2, 8, 2)),
+        (((0, 0), (4, 2), (16, 4)), {}, (6, 2, 1)),  # the head has nothing; the smallest node says how many CPUs
+        (((4, 2), (16, 4)), {"use": 3}, (3, 5, 1)),  # all on the larger one
+        (((64, 0), (2, 2)), {}, (2, 1, 1)),  # CPUs without GPUs hold no trial
+    ],
+)
+def test_slots_of_a_cluster(
+    nodes: tuple[tuple[float, float], ...], options: dict[str, float], slots: tuple[int, int, float]
+) -> None:
+    cpus, gpus = (sum(column) for column in zip(*nodes, strict=True))
+    available = Available(cpus=cpus, gpus=gpus, where="the cluster", nodes=nodes)
+    given = {"use": None, "share": None, "each": None} | options
+    found = plan_slots(available, gpus=given["use"], gpus_per_trial=given["share"], cpus_per_trial=given["each"])  # type: ignore[arg-type]
+    count, each, share = slots
+    assert found == Slots(count=count, cpus=each, gpus=share)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "share", "each", "message"),
+    [
+        (
+            ((3, 0), (4, 0)),
+            None,
+            5,
+            "--cpus-per-trial: 5 is not allowed; allowed: 1..4, what a node of the cluster has",
+        ),
+        (
+            ((3, 2), (4, 2)),
+            3,
+            1,
+            "--gpus-per-trial, --cpus-per-trial: 3 and 1 are not allowed; allowed: what a node of the cluster has "
+            "together",
+        ),
+    ],
+)
+def test_more_than_a_node_has(
+    nodes: tuple[tuple[float, float], ...], share: float | None, each: int, message: str
+) -> None:
+    cpus, gpus = (sum(column) for column in zip(*nodes, strict=True))
+    available = Available(cpus=cpus, gpus=gpus, where="the cluster", nodes=nodes)
+    with pytest.raises(ConfigError) as error:
+        plan_slots(available, gpus=None, gpus_per_trial=share, cpus_per_trial=each)
+    assert str(error.value) == message
+
+
 @pytest.mark.parametrize("gpus", range(1, 9))
 @pytest.mark.parametrize("share", [None, 0.1, 0.25, 0.3, 0.5, 0.7, 1, 2])
 def test_slots_never_need_more_than_there_is(gpus: int, share: float | None) -> None:
