@@ -2,13 +2,14 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
+from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig, suggestion
 from dlfa.errors import ConfigError, DlfaError
 from dlfa.inputs import data_folder, encoder_source
 from dlfa.tasks import TASKS, TaskSpec
@@ -32,11 +33,18 @@ __all__ = [
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line and exits with 2."""
+    """A parser that says what is wrong in one line, and what may have been meant, and exits with 2."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print one line and exit."""
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}{self._meant(message)}\n")
+
+    def _meant(self, message: str) -> str:
+        if flag := re.match(r"unrecognized arguments: (--[^\s=]+)", message):
+            return suggestion(flag[1], list(self._option_string_actions))
+        if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            return suggestion(choice[1], re.findall(r"[\w-]+", choice[2]))
+        return ""
 
 
 def number(kind: Callable[[str], int | float], allowed: str, ok: Callable[[float], bool]) -> Callable[[str], float]:

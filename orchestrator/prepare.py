@@ -9,7 +9,7 @@ from dlfa.data.encode import EncodedSplit
 from dlfa.data.remarks import remarks
 from dlfa.data.sources import Split
 from dlfa.errors import ConfigError
-from dlfa.model import encoder_shape
+from dlfa.model import encoder_fingerprint, encoder_shape
 from dlfa.training import report_steps
 from dlfa.trial import open_corpus, sets_read
 from orchestrator.events import TrialRef
@@ -62,7 +62,7 @@ def prepare(settings: SweepSettings) -> Prepared:
     settings = replace(
         settings,
         data=replace(settings.data, languages=corpus.targets()),
-        provenance=provenance(corpus.source.layout, fingerprints),
+        provenance=provenance(corpus.source.layout, fingerprints, encoder_fingerprint(settings.encoder)),
     )
     return Prepared(settings=settings, space=space, corpus=corpus, sets=sets)
 

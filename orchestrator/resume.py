@@ -21,7 +21,7 @@ def reopen(storage: Path, name: str, changes: Mapping[str, Any]) -> tuple[Path, 
         changes: Settings that replace the sweep's own: what it runs on, and how many trials it has.
 
     Raises:
-        ConfigError: There is no such sweep, or its data has changed since it began.
+        ConfigError: There is no such sweep, or its data or its encoder has changed since it began.
     """
     folder = sweep_folder(storage, name)
     before = read_settings(folder)
@@ -34,6 +34,12 @@ def reopen(storage: Path, name: str, changes: Mapping[str, Any]) -> tuple[Path, 
         raise ConfigError(
             f"--resume: {name!r} is not allowed: {before.data.path} has changed since the sweep began "
             f"({', '.join(changed)}; fingerprints in {folder / SETTINGS}); allowed: the same data, or a new sweep"
+        )
+    encoder, found = before.provenance.get("encoder_fingerprint"), prepared.settings.provenance["encoder_fingerprint"]
+    if encoder not in (None, found):
+        raise ConfigError(
+            f"--resume: {name!r} is not allowed: {before.encoder} has changed since the sweep began "
+            f"(encoder_fingerprint in {folder / SETTINGS}); allowed: the same encoder, or a new sweep"
         )
     # What the sweep began with stays on record.
     return folder, replace(prepared, settings=replace(prepared.settings, provenance=before.provenance))

@@ -126,12 +126,13 @@ def sweep_folder(storage: Path, name: str) -> Path:
     )
 
 
-def provenance(layout: str, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(layout: str, fingerprints: Mapping[str, Any], encoder: str | None) -> dict[str, Any]:
     """Return what a later reader needs to reproduce the sweep.
 
     Args:
         layout: Of the data.
-        fingerprints: Language to split to SHA-256 of the files.
+        fingerprints: Language and split to SHA-256 of the files.
+        encoder: The encoder's fingerprint.
     """
     packages = ("dlfa-sweep", "torch", "transformers", "ray", "optuna", "mlflow", "seqeval", "numpy")
     return {
@@ -142,6 +143,7 @@ def provenance(layout: str, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "layout": layout,
         "fingerprints": dict(fingerprints),
+        "encoder_fingerprint": encoder,
     }
 
 

@@ -1,5 +1,6 @@
 """Encoders and their tokenizers: read from a folder or the hub, or refused in one line."""
 
+import hashlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
@@ -25,9 +26,12 @@ from transformers import (
 from dlfa.errors import ConfigError
 from dlfa.model.quiet import quiet_transformers
 
-__all__ = ["EncoderShape", "encoder_shape", "load_encoder", "load_tokenizer"]
+__all__ = ["EncoderShape", "encoder_fingerprint", "encoder_shape", "load_encoder", "load_tokenizer"]
 
 _ALLOWED = "a folder with config.json, tokenizer.json and model.safetensors, or a hub id that can be reached"
+
+# A card or a licence may change without the encoder.
+_FILES = frozenset((".json", ".model", ".safetensors", ".txt"))
 
 # These count positions from the padding token's id + 1 on: so many rows of the table are no position.
 _POSITIONS_AFTER_PADDING = frozenset((
@@ -150,6 +154,33 @@ def load_encoder(encoder: str) -> PreTrainedModel:
     _require_own_weights(encoder, model, report)
     assert isinstance(model, PreTrainedModel)
     return model
+
+
+def encoder_fingerprint(encoder: str) -> str | None:
+    """Return what changes with an encoder's configuration, tokenizer or weights.
+
+    Args:
+        encoder: Folder or hub id, as for `encoder_shape`.
+
+    Returns:
+        SHA-256 of a folder's files, or the commit of the Hub's repository; none: nothing of it was downloaded yet.
+
+    Raises:
+        ConfigError: There is no such folder, or a file in it cannot be read.
+    """
+    folder = Path(_source(encoder))
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(encoder, "config.json")
+        return Path(cached).parent.name if isinstance(cached, str) else None
+    digest = hashlib.sha256()
+    with _reading(encoder, "folder"):
+        for path in sorted(folder.iterdir()):
+            if path.suffix in _FILES:
+                digest.update(f"{path.name}\n{path.stat().st_size}\n".encode())
+                with path.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+    return digest.hexdigest()
 
 
 def _require_own_weights(encoder: str, model: PreTrainedModel, report: dict[str, Any]) -> None:

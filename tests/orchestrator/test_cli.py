@@ -138,8 +138,13 @@ def begin(toy: Toy, storage: Path, name: str) -> SweepSettings:
 WRONG = [
     # what argparse sees
     ("--task posud", "argument --task: invalid choice: 'posud' (choose from"),
+    ("--task udops", "(choose from 'udpos', 'panx', 'xnli', 'pawsx', 'all') (did you mean udpos?)\n"),
     ("--task", "argument --task: expected one argument"),
-    ("--trails 3", "unrecognized arguments: --trails 3"),
+    ("--trails 3", "unrecognized arguments: --trails 3 (did you mean --trials?)\n"),
+    ("--confirm-seed=2x", "argument --confirm-seeds: '2x' is not allowed; allowed: a whole number, at least 0"),
+    ("--gpu 2", "ambiguous option: --gpu could match --gpus, --gpus-per-trial"),
+    ("--sampler rnadom", "argument --sampler: invalid choice: 'rnadom' (choose from 'tpe', 'random', 'grid') (did you"),
+    ("--report-timeout 0s", "argument --report-timeout: '0s' is not allowed; allowed: a time such as 90s"),
     ("udpos", "unrecognized arguments: udpos"),
     ("--profile fast", "argument --profile: invalid choice: 'fast' (choose from"),
     ("--trials 0", "argument --trials: '0' is not allowed; allowed: a whole number, at least 1"),
@@ -605,7 +610,7 @@ def test_help_lists_every_flag(main: Any, capfd: pytest.CaptureFixture[str]) -> 
     [
         ("", "dlfa-report: the following arguments are required: NAME\n"),
         ("mine --format pdf", "dlfa-report: argument --format: invalid choice: 'pdf' (choose from "),
-        ("mine --formt csv", "dlfa-report: unrecognized arguments: --formt csv\n"),
+        ("mine --formt csv", "dlfa-report: unrecognized arguments: --formt csv (did you mean --format?)\n"),
         ("mine --format", "dlfa-report: argument --format: expected one argument\n"),
         ("mine", "dlfa-report: TMP/runs/mine: no such sweep; sweeps in TMP/runs: none\n"),
         ("mine yours", "dlfa-report: TMP/runs/mine: no such sweep; sweeps in TMP/runs: none; TMP/runs/yours: no such"),

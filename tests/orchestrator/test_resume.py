@@ -97,6 +97,24 @@ def test_a_treebank_that_was_added_to_a_language_is_a_change(begun: SweepSetting
     assert "has changed since the sweep began (fr test; " in refusal(tmp_path / "runs")
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_changed_encoder_is_refused(begun: SweepSettings, tmp_path: Path, name: str) -> None:
+    path = Path(begun.encoder) / name
+    before = path.read_bytes()
+    try:
+        path.write_bytes(before.replace(b"the", b"teh", 1) if name.endswith("json") else before[:-4] + b"\0\0\0\0")
+        assert path.read_bytes() != before
+        assert refusal(tmp_path / "runs") == (
+            f"--resume: 'mine' is not allowed: {begun.encoder} has changed since the sweep began "
+            f"(encoder_fingerprint in {tmp_path / 'runs' / 'mine' / SETTINGS}); "
+            "allowed: the same encoder, or a new sweep"
+        )
+        (Path(begun.encoder) / "README.md").write_text("a card may change")
+    finally:
+        path.write_bytes(before)
+    reopen(tmp_path / "runs", "mine", {})
+
+
 def test_what_is_not_read_may_change(begun: SweepSettings, tmp_path: Path) -> None:
     data = tmp_path / "data"
     append(data / "de" / "de_toy-dev.conllu")  # selection is on the source

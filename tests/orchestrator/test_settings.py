@@ -219,7 +219,7 @@ def test_the_baseline_has_no_place_for_a_layer() -> None:
 
 def test_what_a_later_reader_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/dlfa-sweep", "--task", "udpos"])
-    found = provenance("CoNLL-U folders", {"de test": "ab"})
+    found = provenance("CoNLL-U folders", {"de test": "ab"}, "cd")
     assert found["command"] == "dlfa-sweep --task udpos"
     assert found["layout"] == "CoNLL-U folders"
     assert found["fingerprints"] == {"de test": "ab"}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny import FAMILIES, write_encoder
 from tokenizers import Tokenizer
@@ -17,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from dlfa.errors import ConfigError
-from dlfa.model import EncoderShape, encoder_shape, load_encoder, load_tokenizer
+from dlfa.model import EncoderShape, encoder_fingerprint, encoder_shape, load_encoder, load_tokenizer
 
 ALLOWED = "a folder with config.json, tokenizer.json and model.safetensors, or a hub id that can be reached"
 Load = Callable[[str], Any]
@@ -268,3 +269,24 @@ def test_byte_level_tokenizers_see_where_a_word_begins(folder: Path) -> None:
     tokenizer = load_tokenizer(str(folder))
     read = tokenizer([["the", "dog"]], is_split_into_words=True, add_special_tokens=False)
     assert tokenizer.convert_ids_to_tokens(read["input_ids"][0]) == ["Ġthe", "Ġdog"]
+
+
+def test_a_fingerprint_is_of_what_the_encoder_is_read_from(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path / "encoder")
+    before = encoder_fingerprint(str(folder))
+    (folder / "README.md").write_text("a card")
+    assert encoder_fingerprint(str(folder)) == before == encoder_fingerprint(str(write_encoder(tmp_path / "again")))
+    (folder / "vocab.txt").write_text("the")
+    assert encoder_fingerprint(str(folder)) != before
+
+
+def test_a_fingerprint_of_the_hub_is_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--me--mine"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    snapshot = repository / "snapshots" / commit
+    write_encoder(snapshot)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert encoder_fingerprint("me/mine") == commit
+    assert encoder_fingerprint("me/another") is None
