@@ -21,13 +21,7 @@ from orchestrator.choices import SAMPLERS
 from orchestrator.events import Phase, SweepObserver, TrialRef
 from orchestrator.space import Params, SearchSpace
 
-__all__ = [
-    "StudySearch",
-    "best_configurations",
-    "interrupted_to_waiting",
-    "make_sampler",
-    "open_storage",
-]
+__all__ = ["StudySearch", "best_configurations", "interrupted_to_waiting", "make_sampler", "open_storage"]
 
 
 _ALIKE = 3
@@ -274,12 +268,12 @@ class StudySearch(Searcher):
 
     @contextmanager
     def _halting(self) -> Iterator[None]:
-        """Stop the sweep in order where the study can't be written: Tune would make a crash of it."""
+        """Stop the sweep in order where its files can't be written: Tune would make a crash of it."""
         try:
             yield
         except (StorageInternalError, SQLAlchemyError, OSError) as error:
             self._written = False
-            self._halt(f"the study can't be written ({system_cause(error)})")
+            self._halt(f"the sweep's folder can't be written to ({system_cause(error)})")
 
     def _complete(self, trial_id: str, summary: Mapping[str, Any]) -> None:
         live = self._live[trial_id]

@@ -189,6 +189,7 @@ class _Driver:
         except (StorageInternalError, SQLAlchemyError) as error:
             cause = system_cause(error)
             if "malformed" in cause or "not a database" in cause:
+                self.tracker.sweep_ended("FAILED", {}, [])
                 raise DataError(
                     f"{self.folder / STUDY}: damaged ({cause}), and not touched; what is safe: an earlier copy put in "
                     f"its place, or a new sweep under another --name; what trials wrote is in {self.folder / 'trials'}"
@@ -201,6 +202,7 @@ class _Driver:
 
     def _run(self) -> int:
         settings, space = self.prepared.settings, self.prepared.space
+        self._clear()
         self.tracker.sweep_started(self._parameters(), {"dlfa.select_on": settings.select_on})
         search = self._study("search", make_pruner(settings.pruner, space.training.reports_per_trial))
         with self.stop.within(settings.time_budget):
@@ -358,7 +360,7 @@ class _Driver:
         return f" (traceback in {log})"
 
     def _clear(self) -> None:
-        # Nothing in it is needed again: the study has the trials, their own folders have the rest.
+        """Delete what Tune has written: the study has the trials, their own folders have the rest."""
         shutil.rmtree(self.folder / "tune", ignore_errors=True)
 
     def _assignment(self, ref: TrialRef) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def shared_encoder() -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add how many moments a driver is killed at."""
-    parser.addoption("--moments", type=int, default=2, help="moments of a sweep's life at which its driver is killed")
+    parser.addoption("--moments", type=int, default=1, help="moments of a sweep's life at which its driver is killed")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -101,6 +101,7 @@ def test_a_killed_sweep_goes_on_and_ends_as_one_that_was_not(whole: Whole, momen
     assert not (folder / "tune").exists()
 
 
+@pytest.mark.chaos
 def test_a_sweep_that_is_killed_again_and_again_comes_to_its_end(whole: Whole) -> None:
     storage, chance = whole.storage, random.Random(1)
     folder = storage.folder / "again"

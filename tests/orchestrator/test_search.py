@@ -368,7 +368,7 @@ def test_a_study_that_cannot_be_written_stops_the_sweep(
             assert search.suggest("b") == Searcher.FINISHED
         else:
             assert report(search, "a", 1, 70.0) is True
-        assert faults == ["the study can't be written (database or disk is full)"]
+        assert faults == ["the sweep's folder can't be written to (database or disk is full)"]
         assert [ref.number for ref in search.release()] == [0]
     assert states(study) == ["RUNNING"]  # as a killed driver leaves it
     assert [t.number for t in interrupted_to_waiting(study)] == [0]
