@@ -51,5 +51,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Draw the moments, each in its own part of the life: 0 is its beginning, 1 its end."""
     if "moment" in metafunc.fixturenames:
-        count, chance = metafunc.config.getoption("--moments"), random.Random(1)
+        count, chance = metafunc.config.getoption("--moments"), random.Random(5)
         metafunc.parametrize("moment", [(part + chance.random()) / count for part in range(count)])
