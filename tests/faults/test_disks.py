@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from sweeps import Storage, assert_accounted, entry, states_of
+from sweeps import Storage, assert_accounted, states_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 SPACE = """
 task: udpos
@@ -56,7 +56,6 @@ def _quoted(command: list[str]) -> str:
     return " ".join(f"'{word}'" for word in command)
 
 
-@pytest.mark.chaos
 def test_a_full_storage_stops_the_sweep_in_order_and_space_is_all_it_needs(tmp_path: Path) -> None:
     # The folder of sweeps is the mount; afterwards a copy of it lies in its place.
     storage = Storage.make(tmp_path, SPACE)
@@ -86,7 +85,6 @@ def test_a_full_storage_stops_the_sweep_in_order_and_space_is_all_it_needs(tmp_p
     assert states_of(folder, "search")["FAIL"] == states_of(folder, "confirm")["FAIL"] == 0, "no trial's fault"
 
 
-@pytest.mark.chaos
 def test_a_full_mlflow_store_stops_nothing_and_gets_everything_later(tmp_path: Path) -> None:
     storage = Storage.make(tmp_path, SPACE)
     log, codes, mount = tmp_path / "log", tmp_path / "codes", tmp_path / "mlflow"
@@ -108,7 +106,6 @@ def test_a_full_mlflow_store_stops_nothing_and_gets_everything_later(tmp_path: P
     assert_accounted(storage.folder / "full", search=3)
 
 
-@pytest.mark.chaos
 def test_a_full_temp_folder_of_ray_stops_the_sweep_in_order(tmp_path: Path) -> None:
     storage = Storage.make(tmp_path, SPACE)
     log, codes = tmp_path / "log", tmp_path / "codes"
@@ -133,24 +130,3 @@ def test_a_full_temp_folder_of_ray_stops_the_sweep_in_order(tmp_path: Path) -> N
         assert first == "1", log.read_text()
         assert f"Ray's own files are in {mount}" in log.read_text()
     assert_accounted(storage.folder / "full", search=3)
-
-
-def test_a_damaged_study_is_not_touched_and_the_message_says_what_is_safe(tmp_path: Path) -> None:
-    storage = Storage.make(tmp_path, SPACE)
-    assert storage.run("--name", "mine", "--trials", "1", "--confirm-seeds", "0").returncode == 0
-    study = storage.folder / "mine" / "study.db"
-    damaged = b"not what SQLite writes" + study.read_bytes()[100:]
-    study.write_bytes(damaged)
-    done = storage.resume("mine")
-    assert done.returncode == 2
-    message = (
-        f"dlfa-sweep: {study}: damaged (file is not a database), and not touched; what is safe: an earlier copy put "
-        f"in its place, or a new sweep under another --name; what trials wrote is in {study.parent / 'trials'}\n"
-    )
-    assert done.stderr == message
-    assert study.read_bytes() == damaged
-    told = subprocess.run(
-        [*entry("report"), "mine", "--storage", str(storage.folder)], capture_output=True, text=True, check=False
-    )
-    assert told.returncode == 2
-    assert "study.db cannot be read: file is not a database" in told.stderr

@@ -83,6 +83,7 @@ def test_faults_of_trials_are_survived_or_recorded_and_told(storage: Storage) ->
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.chaos
 def test_when_the_first_trials_all_fail_alike_the_sweep_stops(storage: Storage) -> None:
     faults: list[dict[str, object]] = [{"layer": layer, "does": "raise", "times": 99} for layer in range(5)]
     done = _run(storage, "alike", faults)

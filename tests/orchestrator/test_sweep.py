@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -134,6 +136,28 @@ def test_resuming_a_finished_sweep_runs_nothing_and_says_the_same(finished: tupl
     assert_accounted(folder, search=8)
 
 
+def test_a_damaged_study_is_not_touched_and_the_message_says_what_is_safe(
+    finished: tuple[Path, str], storage: Storage
+) -> None:
+    folder = storage.folder / "damaged"
+    shutil.copytree(finished[0], folder)
+    settings = (folder / "sweep.yaml").read_text()
+    (folder / "sweep.yaml").write_text(settings.replace("name: whole", "name: damaged"))
+    study = folder / "study.db"
+    damaged = b"not what SQLite writes" + study.read_bytes()[100:]
+    study.write_bytes(damaged)
+    done = storage.resume("damaged")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"dlfa-sweep: {study}: damaged (file is not a database), and not touched; what is safe: an earlier copy put "
+        f"in its place, or a new sweep under another --name; what trials wrote is in {folder / 'trials'}\n",
+    )
+    assert study.read_bytes() == damaged
+    told = run([*entry("report"), "damaged", "--storage", str(storage.folder)])
+    assert told.returncode == 2
+    assert "study.db cannot be read: file is not a database" in told.stderr
+
+
 def test_time_budget_ends_the_search_and_more_time_goes_on_with_it(storage: Storage) -> None:
     folder = storage.folder / "short"
     done = storage.run("--name", "short", "--time-budget", "0.1s")
@@ -156,7 +180,7 @@ def test_two_tasks_are_interrupted_and_resumed_as_one_command(storage: Storage, 
         *("--data", str(root), "--encoder", str(storage.encoder), "--storage", str(storage.folder)),
         *("--languages", "de", "--trials", "2", "--confirm-seeds", "1", "--train-limit", "96"),
     ]
-    rest = interrupt(command, at="search-0000 report 1")
+    rest = interrupt(command, at="search-0000 report 1", number=signal.SIGTERM)
     assert f"resume with: dlfa-sweep --resume both-udpos both-panx --storage {storage.folder}\n" in rest
     assert "both-panx:" not in rest  # it has not begun
 
