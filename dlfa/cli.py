@@ -40,8 +40,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())}{self._meant(message)}\n")
 
     def _meant(self, message: str) -> str:
-        if flag := re.match(r"unrecognized arguments: (--[^\s=]+)", message):
-            return suggestion(flag[1], list(self._option_string_actions))
+        if flag := re.match(r"unrecognized arguments: --([^\s=]+)", message):
+            names = [name.lstrip("-") for name in self._option_string_actions]  # dashes make all of them alike
+            return suggestion(flag[1], names).replace("mean ", "mean --")
         if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
             return suggestion(choice[1], re.findall(r"[\w-]+", choice[2]))
         return ""
