@@ -18,9 +18,9 @@ quickstart: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Every fault of docs/reliability.md, the driver killed at 20 moments among them: about an hour.
+# Every fault of docs/reliability.md, the driver killed at 20 moments among them: far longer than the tests.
 chaos: $(VENV)/.installed
-	$(BIN)/python -m pytest tests/faults -m "chaos or not chaos" --moments 20
+	$(BIN)/python -m pytest tests/faults tests/orchestrator -m "chaos or not chaos" --moments 20
 
 # What CI runs beside the tests.
 check: $(VENV)/.installed

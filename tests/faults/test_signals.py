@@ -32,7 +32,7 @@ def test_a_sweep_stops_in_order_or_at_once_and_is_whole_in_the_end(tmp_path: Pat
     storage = Storage.make(tmp_path, SPACE)
     folder = storage.folder / "asked"
     command, ended = storage.command("--name", "asked"), dict[int, FrozenTrial]()
-    for number in (signal.SIGUSR1, signal.SIGINT):  # SIGTERM is in tests/orchestrator/test_sweep.py
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         rest = interrupt(command, at="report 1/3", number=number)
         assert rest.splitlines()[-3:] == [
             "interrupted",
