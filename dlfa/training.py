@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import count
 
 import numpy as np
@@ -87,9 +86,9 @@ def fit(
     model.train()
     while progress.step < at[-1]:
         _set_rates(optimizer, progress.step, at[-1], config.warmup_fraction)
-        gradients = partial(_gradients, model, train, next(batches), compute, pad)
-        (loss, labels), progress.micro_batch_size = _within_memory(gradients, progress.micro_batch_size)
-        _update(model, optimizer, loss / labels, config.max_grad_norm)
+        loss, labels, progress.micro_batch_size = _step(
+            model, optimizer, train, next(batches), config, compute, pad, progress.micro_batch_size
+        )
         progress.step += 1
         progress.loss_sum += loss
         progress.labels += labels
@@ -120,11 +119,9 @@ def time_step(
     optimizer = _optimizer(model, config)
     _set_rates(optimizer, 0, 1, 0.0)
     micro = config.micro_batch_size or config.batch_size
-    began = 0.0
-    for _ in range(2):
-        began = time.perf_counter()
-        (loss, labels), micro = _within_memory(partial(_gradients, model, train, windows, compute, pad), micro)
-        _update(model, optimizer, loss / labels, config.max_grad_norm)
+    *_, micro = _step(model, optimizer, train, windows, config, compute, pad, micro)
+    began = time.perf_counter()
+    _step(model, optimizer, train, windows, config, compute, pad, micro)
     return time.perf_counter() - began
 
 
@@ -158,15 +155,34 @@ def _batches(train: EncodedSplit, batch_size: int, seed: int, skip: int) -> Iter
         yield from order[skip % per_epoch if epoch == skip // per_epoch else 0 :]
 
 
-def _within_memory(gradients: Callable[[int], tuple[float, int]], micro: int) -> tuple[tuple[float, int], int]:
-    """Return the gradients' loss and labels, and how many windows at a time fit the memory: `micro`, or its parts."""
+def _step(
+    model: Classifier,
+    optimizer: torch.optim.Optimizer,
+    train: EncodedSplit,
+    windows: NDArray[np.int64],
+    config: TrainingConfig,
+    compute: Compute,
+    pad: int,
+    micro: int,
+) -> tuple[float, int, int]:
+    """Take one optimiser step with at most `micro` windows at a time, halved as often as memory runs out.
+
+    Returns:
+        The summed loss, the number of labels it is a sum over, and how many windows at a time fit.
+    """
     while True:
         try:
-            return gradients(micro), micro
+            loss, labels = _gradients(model, train, windows, compute, pad, micro)
+            break
         except RuntimeError as error:
             if micro == 1 or not out_of_memory(error):
                 raise
         micro = math.ceil(micro / 2)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+    if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
+        raise DivergedError(f"training: loss {loss / labels:g} with gradient norm {float(norm):g} is not finite")
+    optimizer.step()
+    return loss, labels, micro
 
 
 def _gradients(
@@ -183,13 +199,6 @@ def _gradients(
         loss.backward()
         total += loss.item() * labels
     return total, labels
-
-
-def _update(model: Classifier, optimizer: torch.optim.Optimizer, loss: float, max_norm: float) -> None:
-    norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
-    if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
-        raise DivergedError(f"training: loss {loss:g} with gradient norm {float(norm):g} is not finite")
-    optimizer.step()
 
 
 def _summed_loss(model: Classifier, batch: Batch, compute: Compute) -> torch.Tensor:

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dlfa.errors import ConfigError, MachineError
 
-__all__ = ["Available", "Slots", "connect", "local", "plan_slots", "probe_storage"]
+__all__ = ["Available", "Slots", "connect", "local", "plan_slots", "probe_storage", "ray_files"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +72,9 @@ def connect(address: str | None, machine: Available) -> Available:
             # Not a bare init: after a killed head that would try to connect to it.
             ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **common)
         except (OSError, RuntimeError, ValueError) as error:
-            folder = os.environ.get("RAY_TMPDIR", "/tmp/ray")  # noqa: S108 - Ray's own default
             raise MachineError(
                 f"Ray does not start on this machine ({' '.join(str(error).split())[:200]}); its logs and files are in "
-                f"{folder}, which needs space and a short path: RAY_TMPDIR names another folder"
+                f"{ray_files()}, which needs space and a short path: RAY_TMPDIR names another folder"
             ) from error
     else:
         try:
@@ -89,6 +88,11 @@ def connect(address: str | None, machine: Available) -> Available:
     nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found)
     where = "this machine" if address is None else f"the cluster at {address}"
     return Available(cpus=sum(cpus for cpus, _ in nodes), gpus=sum(gpus for _, gpus in nodes), where=where, nodes=nodes)
+
+
+def ray_files() -> str:
+    """Return where Ray keeps its own files, for messages."""
+    return os.environ.get("RAY_TMPDIR", "/tmp/ray")  # noqa: S108 - Ray's own default
 
 
 def plan_slots(

@@ -162,7 +162,6 @@ class StudySearch(Searcher):
         self._reports = reports
         self._stopping = stopping
         self._halt = halt
-        self._written = True
         self._alike: list[str] | None = []
         """Why trials have failed under this driver; None once one has ended in another way."""
         self._live: dict[str, _Live] = {}
@@ -272,7 +271,6 @@ class StudySearch(Searcher):
         try:
             yield
         except (StorageInternalError, SQLAlchemyError, OSError) as error:
-            self._written = False
             self._halt(f"the sweep's folder can't be written to ({system_cause(error)})")
 
     def _complete(self, trial_id: str, summary: Mapping[str, Any]) -> None:
@@ -333,9 +331,9 @@ class StudySearch(Searcher):
     def release(self) -> list[TrialRef]:
         """Queue the trials that a stopped phase leaves behind, and return them.
 
-        Where the study could not be written, they are left to the next driver.
+        Where the study can't be written, they are left to the next driver.
         """
-        if self._written:
+        with self._halting():
             interrupted_to_waiting(self.study)
         left = [live.ref for live in self._live.values()]
         self._live.clear()

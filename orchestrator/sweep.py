@@ -32,7 +32,7 @@ from orchestrator.events import TrialState as State
 from orchestrator.guards import Stop, StopTune, interruptible, locked
 from orchestrator.prepare import Prepared, describe_slots, encode_all, planned_slots
 from orchestrator.pruning import ReportScheduler, make_pruner
-from orchestrator.resources import Slots, connect, local, probe_storage
+from orchestrator.resources import Slots, connect, local, probe_storage, ray_files
 from orchestrator.restarts import Restarts, survive_memory_kills
 from orchestrator.search import (
     StudySearch,
@@ -340,10 +340,9 @@ class _Driver:
             ).fit()
         except (TuneError, OSError) as error:
             # Tune's own files meet a full disk, too. Whatever it is, the study knows what is missing.
-            ray_files = os.environ.get("RAY_TMPDIR", "/tmp/ray")  # noqa: S108 - Ray's own default
             self.stop.halt(
                 f"Ray Tune ended with {str(error).strip().splitlines()[-1]}{self._kept(error)}; "
-                f"Ray's own files are in {ray_files}"
+                f"Ray's own files are in {ray_files()}"
             )
         finally:
             search.release()

@@ -171,8 +171,9 @@ class MlflowTracker:
             metrics={key: float(value) for key, value in (metrics or {}).items()},
             **rest,
         )
-        self._remember(asdict(record))
-        self._spool.append(asdict(record))
+        fields = asdict(record)
+        self._remember(fields)
+        self._spool.append(fields)
 
     def _knows(self, trial: TrialRef, what: str) -> bool:
         return (trial.phase, str(trial.number), what) in self._told
