@@ -1,5 +1,6 @@
 """The real commands on the toy, and whether all that a sweep leaves behind tells the same."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,10 +11,22 @@ from typing import Any
 
 import optuna
 import pandas as pd
+import pytest
 from optuna.trial import FrozenTrial
 from toy import write_toy
 
-__all__ = ["Storage", "assert_accounted", "entry", "interrupt", "run", "runs_of", "states_of", "trials_of"]
+__all__ = [
+    "Storage",
+    "assert_accounted",
+    "entry",
+    "in_mount_namespace",
+    "interrupt",
+    "run",
+    "runs_of",
+    "space",
+    "states_of",
+    "trials_of",
+]
 
 _PHASES = ("search", "confirm")
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -58,6 +71,29 @@ class Storage:
     def resume(self, *names_and_flags: str) -> subprocess.CompletedProcess[str]:
         """Go on with sweeps."""
         return run(self.resuming(*names_and_flags))
+
+
+def space(*, trials: int, layers: int, confirm_seeds: int, epochs: int, ratios: tuple[int, ...] = (2, 4)) -> str:
+    """Return a search space for the toy: fusion layers from 1, and three reports per trial."""
+    return f"""
+task: udpos
+trials: {trials}
+confirm_seeds: {confirm_seeds}
+search:
+  fusion_layer: {{low: 1, high: {layers}}}
+  reduction_ratio: {{choices: {list(ratios)}}}
+  learning_rate: {{low: 3.0e-4, high: 1.0e-2, log: true}}
+training: {{epochs: {epochs}, batch_size: 8, reports_per_trial: 3}}
+max_length: 32
+"""
+
+
+def in_mount_namespace(script: str) -> list[str]:
+    """Return the command of a shell script that may mount what nobody else sees; skip the test where none may."""
+    own = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+    if subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespaces here: unshare is refused")
+    return [*own, "bash", "-c", script]
 
 
 def entry(command: str) -> list[str]:

@@ -8,21 +8,11 @@ from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
-from sweeps import Storage, assert_accounted, states_of, trials_of
+from sweeps import Storage, assert_accounted, in_mount_namespace, space, states_of, trials_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-SPACE = """
-task: udpos
-trials: 4
-confirm_seeds: 1
-search:
-  fusion_layer: {low: 1, high: 2}
-  reduction_ratio: {choices: [2, 4]}
-  learning_rate: {low: 3.0e-4, high: 1.0e-2, log: true}
-training: {epochs: 3, batch_size: 8, reports_per_trial: 3}
-max_length: 32
-"""
+SPACE = space(trials=4, layers=2, confirm_seeds=1, epochs=3)
 
 
 @pytest.fixture
@@ -116,13 +106,11 @@ exec {ray} start --address {address} --num-cpus 2 --disable-usage-stats --block
 def test_a_storage_folder_that_a_node_does_not_see_is_refused_before_any_trial(
     tmp_path: Path, cluster: Cluster
 ) -> None:
-    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no mount namespaces here: unshare is refused")
     storage = Storage.make(tmp_path, SPACE)
     storage.folder.mkdir()
     ray = str(Path(sys.executable).with_name("ray"))
     script = _NODE.format(storage=storage.folder, ray=ray, address=cluster.address)
-    with subprocess.Popen(["unshare", "--mount", "bash", "-c", script], stdout=subprocess.DEVNULL) as node:
+    with subprocess.Popen(in_mount_namespace(script), stdout=subprocess.DEVNULL) as node:
         try:
             subprocess.run([sys.executable, "-c", _TWO_NODES, cluster.address], timeout=120, check=True)
             done = storage.run("--name", "unseen", "--address", cluster.address)

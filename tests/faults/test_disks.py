@@ -1,26 +1,17 @@
 """Disks that fill up while a sweep runs: small file systems of the test's own, in a mount namespace."""
 
+import shlex
 import shutil
-import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from sweeps import Storage, assert_accounted, states_of
+from sweeps import Storage, assert_accounted, in_mount_namespace, run, space, states_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-SPACE = """
-task: udpos
-trials: 3
-confirm_seeds: 1
-search:
-  fusion_layer: {low: 1, high: 1}
-  reduction_ratio: {choices: [2, 4]}
-  learning_rate: {low: 3.0e-4, high: 1.0e-2, log: true}
-training: {epochs: 2, batch_size: 8, reports_per_trial: 3}
-max_length: 32
-"""
+SPACE = space(trials=3, layers=1, confirm_seeds=1, epochs=2)
 
 # Mounts vanish with the namespace, so what the test looks at afterwards is copied out.
 _SCRIPT = """
@@ -28,7 +19,7 @@ set -eu
 mount -t tmpfs -o size={size} tmpfs {mount}
 {command} > {log} 2>&1 &
 driver=$!
-until grep -q '{line}' {log}; do kill -0 $driver || exit 99; sleep 0.1; done
+until grep -q 'search-0000 report 1/3' {log}; do kill -0 $driver || exit 99; sleep 0.1; done
 dd if=/dev/zero of={mount}/filler bs=4k 2> /dev/null || true
 code=0; wait $driver || code=$?
 echo $code > {codes}
@@ -39,41 +30,43 @@ echo $code >> {codes}
 """
 
 
-def _script(**parts: str) -> subprocess.CompletedProcess[str]:
-    own = ["unshare", "--mount", *([] if _root() else ["--user", "--map-root-user"])]
-    if subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no mount namespaces here: unshare is refused")
-    return subprocess.run(
-        [*own, "bash", "-c", _SCRIPT.format(**parts)], capture_output=True, text=True, timeout=900, check=False
+def _filled(
+    storage: Storage, mount: Path, size: str, *flags: str, before: Sequence[str] = (), copy: str = "true"
+) -> tuple[list[str], str]:
+    """Run the sweep `full` on a small file system that fills up at a report, free it, and go on.
+
+    Args:
+        storage: Where the sweep is.
+        mount: What the file system is mounted at.
+        size: Of the file system.
+        flags: Of the sweep.
+        before: What comes before both commands.
+        copy: Command that saves what is to be looked at.
+
+    Returns:
+        The exit codes of the sweep and of what went on, and what the first one printed.
+    """
+    log, codes = (storage.folder.parent / name for name in ("log", "codes"))
+    script = _SCRIPT.format(
+        size=size,
+        mount=mount,
+        command=shlex.join([*before, *storage.command("--name", "full", *flags)]),
+        resume=shlex.join([*before, *storage.resuming("full")]),
+        log=log,
+        codes=codes,
+        copy=copy,
     )
-
-
-def _root() -> bool:
-    return subprocess.run(["id", "-u"], capture_output=True, text=True, check=True).stdout.strip() == "0"
-
-
-def _quoted(command: list[str]) -> str:
-    return " ".join(f"'{word}'" for word in command)
+    done = run(in_mount_namespace(script))
+    assert done.returncode == 0, done.stdout + done.stderr + log.read_text()
+    return codes.read_text().split(), log.read_text()
 
 
 def test_a_full_storage_stops_the_sweep_in_order_and_space_is_all_it_needs(tmp_path: Path) -> None:
     # The folder of sweeps is the mount; afterwards a copy of it lies in its place.
-    storage = Storage.make(tmp_path, SPACE)
+    storage, copy = Storage.make(tmp_path, SPACE), tmp_path / "copy"
     storage.folder.mkdir()
-    log, codes, copy = tmp_path / "log", tmp_path / "codes", tmp_path / "copy"
-    done = _script(
-        size="40m",
-        mount=str(storage.folder),
-        command=_quoted(storage.command("--name", "full")),
-        resume=_quoted(storage.resuming("full")),
-        log=str(log),
-        line="report 1/3",
-        codes=str(codes),
-        copy=f"cp -r {storage.folder} {copy}",
-    )
-    assert done.returncode == 0, done.stdout + done.stderr + log.read_text()
-    assert codes.read_text().split() == ["1", "0"], log.read_text() + Path(f"{log}-again").read_text()
-    printed = log.read_text()
+    codes, printed = _filled(storage, storage.folder, "40m", copy=f"cp -r {storage.folder} {copy}")
+    assert codes == ["1", "0"], printed
     assert "stopped: " in printed
     assert "full" in printed.lower() or "No space left on device" in printed
     assert "Traceback" not in printed
@@ -86,47 +79,26 @@ def test_a_full_storage_stops_the_sweep_in_order_and_space_is_all_it_needs(tmp_p
 
 
 def test_a_full_mlflow_store_stops_nothing_and_gets_everything_later(tmp_path: Path) -> None:
-    storage = Storage.make(tmp_path, SPACE)
-    log, codes, mount = tmp_path / "log", tmp_path / "codes", tmp_path / "mlflow"
+    storage, mount = Storage.make(tmp_path, SPACE), tmp_path / "mlflow"
     mount.mkdir()
-    done = _script(
-        size="2m",
-        mount=str(mount),
-        command=_quoted(storage.command("--name", "full", "--tracking-uri", f"sqlite:///{mount / 'mlflow.db'}")),
-        resume=_quoted(storage.resuming("full")),
-        log=str(log),
-        line="search-0000 report 1/3",
-        codes=str(codes),
-        copy=f"cp {mount / 'mlflow.db'} {storage.folder}",
+    database = mount / "mlflow.db"
+    codes, printed = _filled(
+        storage, mount, "2m", "--tracking-uri", f"sqlite:///{database}", copy=f"cp {database} {storage.folder}"
     )
-    assert done.returncode == 0, done.stdout + done.stderr + log.read_text()
-    assert codes.read_text().split() == ["0", "0"], log.read_text()
-    assert "can't be reached (database or disk is full)" in log.read_text()
-    assert "not reached MLflow; what is left is kept" in log.read_text()
+    assert codes == ["0", "0"], printed
+    assert "can't be reached (database or disk is full)" in printed
+    assert "not reached MLflow; what is left is kept" in printed
     assert_accounted(storage.folder / "full", search=3)
 
 
 def test_a_full_temp_folder_of_ray_stops_the_sweep_in_order(tmp_path: Path) -> None:
     storage = Storage.make(tmp_path, SPACE)
-    log, codes = tmp_path / "log", tmp_path / "codes"
     mount = Path(tempfile.mkdtemp(prefix="ray"))  # Ray's sockets need a short path
-    tmpdir = ["env", f"RAY_TMPDIR={mount}"]
-    done = _script(
-        size="60m",
-        mount=str(mount),
-        command=_quoted([*tmpdir, *storage.command("--name", "full")]),
-        resume=_quoted([*tmpdir, *storage.resuming("full")]),
-        log=str(log),
-        line="search-0000 report 1/3",
-        codes=str(codes),
-        copy="true",
-    )
+    (first, second), printed = _filled(storage, mount, "60m", before=("env", f"RAY_TMPDIR={mount}"))
     mount.rmdir()
-    assert done.returncode == 0, done.stdout + done.stderr + log.read_text()
-    first, second = codes.read_text().split()
     # Trials that run need nothing more of it; the next phase does.
-    assert second == "0", Path(f"{log}-again").read_text()
+    assert second == "0", printed
     if first != "0":
-        assert first == "1", log.read_text()
-        assert f"Ray's own files are in {mount}" in log.read_text()
+        assert first == "1", printed
+        assert f"Ray's own files are in {mount}" in printed
     assert_accounted(storage.folder / "full", search=3)

@@ -6,22 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sweeps import Storage, assert_accounted, states_of, trials_of
+from sweeps import Storage, assert_accounted, space, states_of, trials_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # Every layer is tried, one after the other; nothing is pruned, so that every trial meets its fault.
-SPACE = """
-task: udpos
-trials: 6
-confirm_seeds: 0
-search:
-  fusion_layer: {low: 1, high: 4}
-  reduction_ratio: {choices: [2]}
-  learning_rate: {low: 3.0e-4, high: 1.0e-2, log: true}
-training: {epochs: 1, batch_size: 8, reports_per_trial: 3}
-max_length: 32
-"""
+SPACE = space(trials=6, layers=4, confirm_seeds=0, epochs=1, ratios=(2,))
 
 
 def _run(storage: Storage, name: str, faults: list[dict[str, object]], *flags: str) -> subprocess.CompletedProcess[str]:

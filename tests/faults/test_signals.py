@@ -7,21 +7,11 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import FrozenTrial
-from sweeps import Storage, assert_accounted, interrupt, states_of, trials_of
+from sweeps import Storage, assert_accounted, interrupt, space, states_of, trials_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-SPACE = """
-task: udpos
-trials: 6
-confirm_seeds: 1
-search:
-  fusion_layer: {low: 1, high: 2}
-  reduction_ratio: {choices: [2, 4]}
-  learning_rate: {low: 3.0e-4, high: 1.0e-2, log: true}
-training: {epochs: 3, batch_size: 8, reports_per_trial: 3}
-max_length: 32
-"""
+SPACE = space(trials=6, layers=2, confirm_seeds=1, epochs=3)
 
 
 def _ended(folder: Path) -> dict[int, FrozenTrial]:

@@ -14,21 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 from seqeval.metrics import accuracy_score, f1_score
-from sweeps import Storage, assert_accounted, entry, interrupt, run, runs_of, states_of, trials_of
+from sweeps import Storage, assert_accounted, entry, interrupt, run, runs_of, space, states_of, trials_of
 
 pytestmark = pytest.mark.slow
 
-SPACE = """
-task: udpos
-trials: 8
-confirm_seeds: 2
-search:
-  fusion_layer: {low: 1, high: 3}
-  reduction_ratio: {choices: [2, 4]}
-  learning_rate: {low: 3.0e-4, high: 1.0e-2, log: true}
-training: {epochs: 2, batch_size: 8, reports_per_trial: 3}
-max_length: 32
-"""
+SPACE = space(trials=8, layers=3, confirm_seeds=2, epochs=2)
 
 
 @pytest.fixture(scope="module")
