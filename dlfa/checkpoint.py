@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from dlfa.errors import DataError
+from dlfa.errors import CheckpointError
 from dlfa.files import atomic_write
 
 __all__ = ["CheckpointFile"]
@@ -33,7 +33,7 @@ class CheckpointFile:
         """Return what was saved last, or nothing where no checkpoint is.
 
         Raises:
-            DataError: The file is damaged, or another's.
+            CheckpointError: The file is damaged, or another's.
         """
         if not self.path.exists():
             return None
@@ -43,11 +43,11 @@ class CheckpointFile:
                 owner, state = metadata["owner"], json.loads(metadata["state"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
+            raise CheckpointError(
                 f"{self.path}: not readable as a checkpoint ({error}); delete it, and the trial starts again"
             ) from error
         if owner != self.owner:
-            raise DataError(
+            raise CheckpointError(
                 f"{self.path}: a checkpoint of another configuration; allowed: the same configuration, or a folder "
                 "without a checkpoint"
             )

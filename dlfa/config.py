@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dlfa.errors import ConfigError
+from dlfa.untrusted import printable
 
 __all__ = [
     "ComputeConfig",
@@ -47,6 +48,9 @@ class DataConfig:
 
     eval_limit: int | None = None
     """Sentences of each language's dev and test set that are used, from the start; none: all."""
+
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """Language and split, such as `de test`, to the SHA-256 of the files that results rest on; others are refused."""
 
     def __post_init__(self) -> None:
         _require(
@@ -232,7 +236,7 @@ def from_mapping(cls: type[_Config], mapping: object, where: str = "") -> _Confi
     hints = get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     errors = [
-        f"{prefix}{key}: unknown field{suggestion(key, known)}; allowed: {', '.join(known)}"
+        f"{prefix}{printable(key)}: unknown field{suggestion(key, known)}; allowed: {', '.join(known)}"
         for key in mapping
         if key not in known
     ]
@@ -271,7 +275,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         # YAML 1.1 reads a bare `none` as a string, but ~ and null as nothing.
         if value in arguments:
             return value
-        raise ConfigError(f"{where}: {value!r} is not allowed; allowed: {', '.join(map(str, arguments))}")
+        hint = suggestion(value, [*map(str, arguments)]) if isinstance(value, str) else ""
+        raise ConfigError(f"{where}: {value!r} is not allowed{hint}; allowed: {', '.join(map(str, arguments))}")
     if origin is tuple:
         if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
             return tuple(value)

@@ -2,7 +2,15 @@
 
 import sqlite3
 
-__all__ = ["ConfigError", "DataError", "DivergedError", "DlfaError", "MachineError", "system_cause"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DivergedError",
+    "DlfaError",
+    "MachineError",
+    "system_cause",
+]
 
 
 class DlfaError(Exception):
@@ -15,6 +23,10 @@ class ConfigError(DlfaError, ValueError):
 
 class DataError(DlfaError, ValueError):
     """A data file or folder is missing or malformed; the message names file and line."""
+
+
+class CheckpointError(DataError):
+    """A trial's checkpoint is damaged, or another configuration's."""
 
 
 class DivergedError(DlfaError, ArithmeticError):

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +18,9 @@ EMBEDDED = "embedded"
 
 HUB = "hub"
 """Data of the Hugging Face Hub."""
+
+_MOST_GENERATED = 100_000
+"""Examples of one generated set: the grammar has far more sentences than anyone would wait for."""
 
 
 def data_folder(
@@ -50,9 +54,13 @@ def data_folder(
         return fetch(task, cache, source_language=source_language, languages=languages)
     if data == EMBEDDED:
         return _corpus(task, cache, source_language, train, evaluation)
-    folder = Path(data).expanduser()
-    if not data or not folder.is_dir():
-        raise ConfigError(f"--data: {data!r} is not allowed; allowed: {HUB}, {EMBEDDED}, or a folder")
+    try:
+        folder, reason = Path(data).expanduser(), ""
+        there = bool(data) and folder.is_dir()
+    except (OSError, RuntimeError) as error:  # too long, not to be looked into, or no home directory of that user
+        there, reason = False, f" ({getattr(error, 'strerror', None) or error})"
+    if not there:
+        raise ConfigError(f"--data: {data!r} is not allowed{reason}; allowed: {HUB}, {EMBEDDED}, or a folder")
     return folder.resolve()
 
 
@@ -62,8 +70,11 @@ def encoder_source(encoder: str, cache: Path) -> str:
         from dlfa.embedded.encoder import write_encoder
 
         return str(_made(cache / f"embedded-encoder-{_digest('dlfa.embedded.encoder')}", write_encoder))
-    folder = Path(encoder).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else encoder
+    with suppress(OSError, RuntimeError):  # whoever reads the encoder tells what is wrong with its path
+        folder = Path(encoder).expanduser()
+        if encoder and folder.is_dir():
+            return str(folder.resolve())
+    return encoder
 
 
 def _corpus(task: TaskSpec, cache: Path, source_language: str, train: int | None, evaluation: int | None) -> Path:
@@ -73,6 +84,9 @@ def _corpus(task: TaskSpec, cache: Path, source_language: str, train: int | None
         raise ConfigError(f"--data: {EMBEDDED!r} is not allowed for {task.name}; allowed: {HUB}, or a folder")
     if source_language not in languages():
         raise ConfigError(f"--source-lang: {source_language!r} is not allowed; allowed: {', '.join(languages())}")
+    for flag, wanted in (("--train-limit", train), ("--eval-limit", evaluation)):
+        if wanted is not None and wanted > _MOST_GENERATED:
+            raise ConfigError(f"{flag}: {wanted} is not allowed with {EMBEDDED} data; allowed: 1..{_MOST_GENERATED}")
     default = CorpusSize()
     size = CorpusSize(train=train or default.train, dev=evaluation or default.dev, test=evaluation or default.test)
     digest = _digest("dlfa.embedded.corpus")

@@ -81,7 +81,7 @@ class Progress:
             micro_batch_size: As configured; a smaller one in the checkpoint counts.
 
         Raises:
-            DataError: The file is damaged.
+            CheckpointError: The file is damaged.
         """
         loaded = file.load()
         if loaded is None:

@@ -15,7 +15,7 @@ from dlfa.config import TrialConfig, to_mapping
 from dlfa.data.cache import Corpus
 from dlfa.data.remarks import remarks
 from dlfa.data.sources import Split, open_source
-from dlfa.errors import ConfigError
+from dlfa.errors import ConfigError, DataError
 from dlfa.evaluation import predict, score
 from dlfa.files import atomic_write
 from dlfa.metrics import aggregate
@@ -88,7 +88,8 @@ def run_trial(
 
     Raises:
         ConfigError: A value does not fit the encoder or the data.
-        DataError: The data is missing or malformed, or the checkpoint is damaged or another configuration's.
+        DataError: The data is missing, malformed or not what the configuration says.
+        CheckpointError: The checkpoint is damaged or another configuration's.
         DivergedError: Training produced numbers that are not finite.
     """
     task = find_task(config.task)
@@ -172,12 +173,21 @@ def sets_read(config: TrialConfig, corpus: Corpus) -> dict[Split, tuple[str, ...
 
     Raises:
         ConfigError: A language is not in the data, or oracle selection has no target with a dev set.
+        DataError: The data has other sets than the configuration's fingerprints say.
     """
     source, targets = config.data.source_language, corpus.targets()
     dev = (source,) if config.select_on == "source" else _having(corpus, targets, "dev")
     if not dev:
         raise ConfigError("--select-on: 'targets' is not allowed; allowed: source, because no target has a dev set")
-    return {"train": (source,), "dev": dev, "test": _having(corpus, (source, *targets), "test")}
+    sets: dict[Split, tuple[str, ...]] = {
+        "train": (source,),
+        "dev": dev,
+        "test": _having(corpus, (source, *targets), "test"),
+    }
+    there = {f"{language} {split}" for split, languages in sets.items() for language in languages}
+    if config.data.fingerprints and (changed := there ^ config.data.fingerprints.keys()):
+        raise DataError(f"{corpus.source.root}: sets have come or gone meanwhile: {', '.join(sorted(changed))}")
+    return sets
 
 
 def _having(corpus: Corpus, languages: Sequence[str], split: Split) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """`dlfa-sweep` and `dlfa-report`: arguments only."""
 
 import argparse
+import errno
 import itertools
 import os
 import re
@@ -10,12 +11,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlfa.cli import COUNT, FROM_ZERO, Parser, add_data_flags, data_path, guarded, languages, number
 from dlfa.config import DataConfig
 from dlfa.errors import ConfigError
+from dlfa.flags import (
+    COUNT,
+    FROM_ZERO,
+    Parser,
+    absolute,
+    add_data_flags,
+    data_path,
+    guarded,
+    languages,
+    number,
+    plain_text,
+    writable,
+)
 from dlfa.inputs import EMBEDDED, HUB, encoder_source
 from dlfa.tasks import TASKS
 from orchestrator.choices import PRUNERS, SAMPLERS
+from orchestrator.limits import MOST_SECONDS, MOST_SEEDS, MOST_TRIALS, SMALLEST_SHARE
 
 if TYPE_CHECKING:
     from orchestrator.settings import SweepSettings
@@ -29,6 +43,10 @@ _PROFILES: dict[str, dict[str, Any]] = {
 }
 """What each profile gives flags that are not given."""
 _GO_ON = "if its sweep has begun, dlfa-sweep --resume NAME goes on"
+_LONGEST_SPACE = 1_000_000  # bytes
+_CACHE = ".cache"
+"""In the folder of sweeps: what all of them share."""
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -60,13 +78,19 @@ def _sweep_parser() -> Parser:
     )
     add_data_flags(parser)
     parser.add_argument("--space", metavar="FILE", help="search space (default: the task's own)")
-    parser.add_argument("--trials", metavar="N", type=COUNT, help="trials of the search phase (default: the space's)")
+    trials = number(int, f"a whole number in 1..{MOST_TRIALS}", lambda x: 1 <= x <= MOST_TRIALS)
+    parser.add_argument("--trials", metavar="N", type=trials, help="trials of the search phase (default: the space's)")
     parser.add_argument("--time-budget", metavar="2h", type=_seconds, help="end the search after 90s, 30m, 2h, 1d")
     parser.add_argument("--gpus", metavar="N", type=FROM_ZERO, help="use at most N GPUs (default: all there are)")
-    share = number(float, "a number above 0", lambda x: 0 < x < float("inf"))
+    share = number(float, f"a number, at least {SMALLEST_SHARE}", lambda x: SMALLEST_SHARE <= x < float("inf"))
     parser.add_argument("--gpus-per-trial", metavar="F", type=share, help="a fraction packs trials (default 1)")
     parser.add_argument("--cpus-per-trial", metavar="N", type=COUNT, help="CPUs, and threads, of a trial")
-    parser.add_argument("--address", metavar="ADDR", help="auto or HOST:PORT of a Ray cluster (default: this machine)")
+    parser.add_argument(
+        "--address",
+        metavar="ADDR",
+        type=_address,
+        help="auto or HOST:PORT of a Ray cluster, or local (default: RAY_ADDRESS, else local)",
+    )
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="(default tpe)")
     parser.add_argument("--pruner", choices=PRUNERS, default="hyperband", help="(default hyperband)")
     parser.add_argument(
@@ -75,7 +99,8 @@ def _sweep_parser() -> Parser:
         type=_seconds,
         help="a trial that reports nothing for so long starts again from its last checkpoint (default 6h)",
     )
-    parser.add_argument("--confirm-seeds", metavar="K", type=FROM_ZERO, help="seeds of the confirm phase")
+    seeds = number(int, f"a whole number in 0..{MOST_SEEDS}", lambda x: 0 <= x <= MOST_SEEDS)
+    parser.add_argument("--confirm-seeds", metavar="K", type=seeds, help="seeds of the confirm phase")
     parser.add_argument("--name", metavar="NAME", help="name of the sweep (default: task, date and a number)")
     parser.add_argument("--storage", metavar="DIR", default="runs", help="folder of sweeps (default runs)")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow (default: sqlite:///STORAGE/mlflow.db)")
@@ -104,10 +129,19 @@ def _report_parser() -> Parser:
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not found or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: a time such as 90s, 30m, 2h or 1d")
-    return float(found[1]) * _UNITS[found[2]]
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text)
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if not 0 < seconds <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not allowed; allowed: a time such as 90s, 30m, 2h or 1d, at most 1000d"
+        )
+    return seconds
+
+
+def _address(text: str) -> str:
+    if not text:  # of a variable that is not set: the sweep would go to this machine
+        raise argparse.ArgumentTypeError("'' is not allowed; allowed: auto or HOST:PORT of a Ray cluster, or local")
+    return plain_text(text)
 
 
 def _sweep(args: argparse.Namespace) -> int:
@@ -119,7 +153,8 @@ def _sweep(args: argparse.Namespace) -> int:
     from orchestrator.sweep import run
 
     out = console()
-    storage = _storage(args.storage)
+    storage = writable("--storage", args.storage)
+    writable("--storage", str(storage / _CACHE))
     if args.resume is not None:
         changes = _changes(args, storage)
         return run([reopen(storage, name, changes) for name in dict.fromkeys(args.resume)], out, new=False)
@@ -134,21 +169,6 @@ def _sweep(args: argparse.Namespace) -> int:
     return run([(storage / prepared.settings.name, prepared) for prepared in sweeps], out, new=True)
 
 
-def _storage(path: str) -> Path:
-    """Return `--storage` as an absolute path, of a folder that is there or can be made."""
-    try:
-        folder = Path(path).expanduser().resolve()
-        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    except (OSError, RuntimeError) as error:  # RuntimeError: no home directory of that user
-        raise ConfigError(f"--storage: {path!r} is not allowed ({error}); allowed: a folder, or a new one") from error
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"--storage: {path!r} is not allowed ({there} is no folder that can be written to); "
-            "allowed: a folder, or a new one"
-        )
-    return folder
-
-
 def _settings(args: argparse.Namespace, storage: Path) -> "Iterator[SweepSettings]":
     """Yield the settings of one sweep per task."""
     if args.task is None:
@@ -159,14 +179,15 @@ def _settings(args: argparse.Namespace, storage: Path) -> "Iterator[SweepSetting
 
 
 def _task_settings(args: argparse.Namespace, storage: Path, task: str, name: str) -> "SweepSettings":
-    from dlfa.model import encoder_shape
+    from dlfa.model import check_weights, encoder_shape
     from orchestrator.settings import SweepSettings
     from orchestrator.space import load_space, packaged_space
 
-    cache = storage / ".cache"
+    cache = storage / _CACHE
     encoder = encoder_source(args.encoder, cache)
     text, where = packaged_space(task, args.profile) if args.space is None else _space_file(args.space)
     space = load_space(text, where, task, encoder_shape(encoder))
+    check_weights(encoder)  # else every trial would find out
     return SweepSettings(
         name=name,
         task=task,
@@ -175,7 +196,7 @@ def _task_settings(args: argparse.Namespace, storage: Path, task: str, name: str
             path=data_path(args.data, TASKS[task], cache, args),
             cache=str(cache),
             source_language=args.source_lang,
-            languages=languages(args.languages),
+            languages=languages(args),
             max_length=space.max_length,
             train_limit=args.train_limit,
             eval_limit=args.eval_limit,
@@ -204,11 +225,16 @@ def _default_trials(space: "SearchSpace", args: argparse.Namespace) -> int:
 
 
 def _space_file(path: str) -> tuple[str, str]:
+    allowed = "a YAML file"
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8"), path
+        with absolute("--space", path, allowed).open("rb") as file:  # a pipe, too; but no endless one
+            text = file.read(_LONGEST_SPACE + 1)
+        if len(text) > _LONGEST_SPACE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return text.decode("utf-8").replace("\r\n", "\n"), path
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(f"--space: {path!r} is not allowed ({reason}); allowed: a YAML file") from error
+        raise ConfigError(f"--space: {path!r} is not allowed ({reason}); allowed: {allowed}") from error
 
 
 def _name(args: argparse.Namespace, storage: Path, task: str, *, several: bool) -> str:
@@ -221,7 +247,7 @@ def _name(args: argparse.Namespace, storage: Path, task: str, *, several: bool) 
             f"--name: {args.name!r} is not allowed; allowed: up to 100 letters, digits, dots, dashes and underscores"
         )
     name = f"{args.name}-{task}" if several else str(args.name)
-    if (storage / name).exists():
+    if os.path.lexists(storage / name):
         raise ConfigError(
             f"--name: {args.name!r} is not allowed; allowed: a name that {storage} does not have; "
             f"`--resume {name}` goes on with that one"
@@ -230,13 +256,12 @@ def _name(args: argparse.Namespace, storage: Path, task: str, *, several: bool) 
 
 
 def _tracking_uri(uri: str | None, storage: Path) -> str:
+    from orchestrator.settings import wrong_tracking_uri
+
     if uri is None:
         return f"sqlite:///{storage / 'mlflow.db'}"
-    if re.search(r"://[^/@]*:[^/@]*@", uri):
-        raise ConfigError(
-            "--tracking-uri: a password is not allowed in it; allowed: a URI without one, and "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
-        )
+    if reason := wrong_tracking_uri(uri):
+        raise ConfigError(f"--tracking-uri: {reason}")
     return uri
 
 
@@ -271,15 +296,15 @@ def _changes(args: argparse.Namespace, storage: Path) -> dict[str, Any]:
 def _report(args: argparse.Namespace) -> int:
     from orchestrator.report import load_many, render_sweep, render_together, write_reports
 
-    storage = Path(args.storage).expanduser().resolve()
+    storage = absolute("--storage", args.storage, "a folder of sweeps")
+    out = None if args.out is None else writable("--out", args.out)
     sweeps = load_many(args.names, storage)
     if args.format != "csv" or len(sweeps) == 1:  # CSV is one table
         for sweep in sweeps:
             print(render_sweep(sweep, args.format))
     if len(sweeps) > 1:
         print(render_together(sweeps, args.format))
-    if args.out is not None:
-        out = Path(args.out).expanduser().resolve()
+    if out is not None:
         for sweep in sweeps:
             folder = out if len(sweeps) == 1 else out / sweep.name
             write_reports(sweep, folder)

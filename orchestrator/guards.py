@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +18,12 @@ from ray import tune
 
 from dlfa.errors import ConfigError
 
-__all__ = ["Stop", "StopTune", "interruptible", "locked"]
-
+__all__ = ["Stop", "StopTune", "head_watched", "interruptible", "locked"]
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_WATCH_S = 5.0
+_SILENT = 3
+"""Tries in a row that fail before the user is told; Ray ends the process after a minute."""
 
 
 @dataclass
@@ -113,3 +116,40 @@ def interruptible() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def head_watched(address: str, say: Callable[[str], None], again: str) -> Iterator[None]:
+    """Tell the user when Ray's head is gone: without it Ray ends this process, and nothing can be said after that.
+
+    Args:
+        address: HOST:PORT of the head.
+        say: Told in one line; called from a thread.
+        again: What the user types to go on.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        failed = 0
+        while not over.wait(_WATCH_S):
+            was, failed = failed, 0 if _answers(address) else failed + 1
+            if failed == _SILENT:
+                say(f"Ray's head at {address} does not answer; a minute without it ends this command")
+                say(f"every finished trial is kept; go on with: {again}")
+            elif was >= _SILENT and not failed:
+                say(f"Ray's head at {address} answers again")
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_WATCH_S).close()
+    except OSError:
+        return False
+    return True

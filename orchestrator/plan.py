@@ -33,8 +33,8 @@ def dry_run(prepared: Prepared, console: Console) -> None:
         ConfigError: Settings do not fit what there is; or a cluster is named, which would have to be connected to.
     """
     settings = prepared.settings
-    if settings.address is not None:
-        raise ConfigError("--address: not allowed with --dry-run; allowed: no address, to plan for this machine")
+    if settings.address not in (None, "local"):
+        raise ConfigError("--address: not allowed with --dry-run; allowed: local, to plan for this machine")
     slots = planned_slots(settings, local())
 
     def say(line: str) -> None:

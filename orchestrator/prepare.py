@@ -50,6 +50,7 @@ def prepare(settings: SweepSettings) -> Prepared:
         raise ConfigError(f"--seed: {settings.seed} is not allowed; allowed: {allowed}")
     if settings.sampler == "grid" and settings.trials > (points := len(space.grid_points(settings.seed))):
         raise ConfigError(f"--trials: {settings.trials} is not allowed; allowed: 1..{points}, the points of the grid")
+    settings = replace(settings, data=replace(settings.data, fingerprints={}))  # of the data as it is now
     baseline = TrialRef(phase="search", number=0, params={"fusion": "none"}, seed=settings.seed)
     config = settings.trial_config(space, baseline, ComputeConfig())
     corpus = open_corpus(config)
@@ -61,8 +62,8 @@ def prepare(settings: SweepSettings) -> Prepared:
     }
     settings = replace(
         settings,
-        data=replace(settings.data, languages=corpus.targets()),
-        provenance=provenance(corpus.source.layout, fingerprints, encoder_fingerprint(settings.encoder)),
+        data=replace(settings.data, languages=corpus.targets(), fingerprints=fingerprints),
+        provenance=provenance(corpus.source.layout, encoder_fingerprint(settings.encoder)),
     )
     return Prepared(settings=settings, space=space, corpus=corpus, sets=sets)
 
@@ -85,7 +86,10 @@ def describe_slots(slots: Slots, where: str) -> str:
     """Return in one line what trials run on."""
     cpus = f"{slots.cpus} CPU{'s' * (slots.cpus != 1)}"
     if slots.gpus:
-        return f"slots: {slots.count} trials at a time, {slots.gpus:g} GPU and {cpus} each, on {where}"
+        # Whoever reserves several should know that they buy room, not speed.
+        idle = f" (it computes on one of them: {slots.gpus - 1:g} idle)" if slots.gpus > 1 else ""
+        gpus = f"{slots.gpus:g} GPU{'s' * (slots.gpus > 1)}{idle}"
+        return f"slots: {slots.count} trials at a time, {gpus} and {cpus} each, on {where}"
     return f"slots: no GPU in use; {slots.count} trials at a time, {cpus} each, on {where}"
 
 

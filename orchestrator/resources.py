@@ -1,6 +1,8 @@
 """GPUs, CPUs and the cluster: what there is, what a sweep may use, and whether all nodes see its folder."""
 
 import os
+import re
+import socket
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +10,26 @@ from typing import Any
 
 import ray
 import torch
+from ray._private import ray_constants
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dlfa.errors import ConfigError, MachineError
 
-__all__ = ["Available", "Slots", "connect", "local", "plan_slots", "probe_storage", "ray_files"]
+__all__ = [
+    "Available",
+    "Cluster",
+    "Slots",
+    "cluster_of",
+    "connect",
+    "local",
+    "most_at_a_time",
+    "plan_slots",
+    "present",
+    "probe_storage",
+    "ray_files",
+    "share_of",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +43,9 @@ class Available:
 
     nodes: tuple[tuple[float, float], ...] = ()
     """CPUs and GPUs of each node; none: all is in one."""
+
+    short: bool = False
+    """It was asked to grow, and grows no more: a sweep that asked for more GPUs goes on with these."""
 
     def fitting(self, cpus: int, gpus: float) -> int:
         """Return how many trials fit, each on one node, and each fraction on one GPU."""
@@ -57,16 +77,57 @@ def local() -> Available:
     return Available(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count(), where="this machine")
 
 
-def connect(address: str | None, machine: Available) -> Available:
-    """Start Ray on this machine, or connect to the cluster at an address, and return what it has.
+@dataclass(frozen=True)
+class Cluster:
+    """Where a sweep runs."""
+
+    address: str | None
+    """`auto` or HOST:PORT; none: this machine, without a cluster."""
+
+    flag: str
+    """What named it, for messages."""
+
+    @property
+    def where(self) -> str:
+        """Name for messages."""
+        if self.address is None:
+            return "this machine"
+        return f"the cluster at {self.address}{' (RAY_ADDRESS)' * (self.flag == 'RAY_ADDRESS')}"
+
+
+def cluster_of(address: str | None) -> Cluster:
+    """Return where a sweep with this `--address` runs.
+
+    RAY_ADDRESS counts where no address is given, and says where `auto` is, as in Ray's own tools.
 
     Raises:
-        ConfigError: No cluster answers at the address.
+        ConfigError: It is no address of a cluster that a sweep can run on.
+    """
+    named = os.environ.get("RAY_ADDRESS")
+    flag = "RAY_ADDRESS" if named and address in (None, "auto") else "--address"
+    found = (named if flag == "RAY_ADDRESS" else address) or "local"
+    if found == "local" and address != "auto":
+        return Cluster(None, flag)
+    if found != "auto" and not re.fullmatch(r"[^\s/]+:\d+", found):
+        raise ConfigError(
+            f"{flag}: {found!r} is not allowed; allowed: auto or HOST:PORT of a running Ray cluster, or local; "
+            "through ray:// or a dashboard's address a sweep runs as a job: `ray job submit`"
+        )
+    return Cluster(found, flag)
+
+
+def connect(cluster: Cluster, machine: Available) -> Available:
+    """Start Ray on this machine, or connect to a cluster, and return what it has.
+
+    Raises:
+        ConfigError: No cluster answers at the address, or it wants a token that is not here.
         MachineError: Ray does not start on this machine.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     common: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "ignore_reinit_error": True}
-    if address is None:
+    if cluster.address is None:
+        # Ray listens on every interface unless it takes loopback for the machine's address, as it does on laptops.
+        setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)  # noqa: B010 - for mypy
         cpus, gpus = int(machine.cpus), int(machine.gpus)
         try:
             # Not a bare init: after a killed head that would try to connect to it.
@@ -76,17 +137,41 @@ def connect(address: str | None, machine: Available) -> Available:
                 f"Ray does not start on this machine ({' '.join(str(error).split())[:200]}); its logs and files are in "
                 f"{ray_files()}, which needs space and a short path: RAY_TMPDIR names another folder"
             ) from error
-    else:
-        try:
-            ray.init(address=address, **common)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"--address: {address!r} is not allowed; allowed: auto or HOST:PORT of a running Ray cluster "
-                f"({' '.join(str(error).split())[:200]})"
-            ) from error
+        return present(cluster.where)
+    try:
+        _knock(cluster.address)
+        ray.init(address=cluster.address, **common)
+    except (OSError, OverflowError, RuntimeError, ValueError, RayError) as error:
+        raise ConfigError(_refused(cluster, error)) from error
+    # What `auto` has found.
+    return present(Cluster(str(ray.get_runtime_context().gcs_address), cluster.flag).where)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nothing listens: Ray would try for minutes."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=30).close()
+
+
+def _refused(cluster: Cluster, error: BaseException) -> str:
+    """Return in one line why there is no connection."""
+    told = " ".join(f"{error} {error.__cause__ or error.__context__}".split())
+    if "authentication" in told.lower():  # Ray says so only in the cause of a bare ConnectionError
+        return (
+            f"{cluster.flag}: {cluster.address!r} is not allowed: the cluster wants its token; allowed: "
+            "RAY_AUTH_MODE=token, and what `ray get-auth-token` prints there in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        )
+    return (
+        f"{cluster.flag}: {cluster.address!r} is not allowed; allowed: auto or HOST:PORT of a running Ray cluster "
+        f"({' '.join(str(error).split())[:200]})"
+    )
+
+
+def present(where: str) -> Available:
+    """Return what the nodes have that are there now."""
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found)
-    where = "this machine" if address is None else f"the cluster at {address}"
     return Available(cpus=sum(cpus for cpus, _ in nodes), gpus=sum(gpus for _, gpus in nodes), where=where, nodes=nodes)
 
 
@@ -109,7 +194,7 @@ def plan_slots(
     Raises:
         ConfigError: More is asked for than there is.
     """
-    cap = available.gpus if gpus is None else gpus
+    cap = available.gpus if gpus is None or (available.short and 0 < available.gpus < gpus) else gpus
     if cap > available.gpus:
         raise ConfigError(f"--gpus: {gpus} is not allowed; allowed: 0..{available.gpus:g}, what {available.where} has")
     if cap == 0:
@@ -119,15 +204,30 @@ def plan_slots(
                 f"uses no GPU of {available.where}"
             )
         return _slots(available, cpus_per_trial or 1, gpus=0.0, limit=None)
+    share = share_of(gpus_per_trial, cap)
+    limit = most_at_a_time(share, cap)
+    # As many trials as GPUs hold, and then as many CPUs for each as there are.
+    cpus = cpus_per_trial or max(range(1, 9), key=lambda n: (min(limit, available.fitting(n, share)), n))
+    return _slots(available, cpus, gpus=share, limit=limit)
+
+
+def share_of(gpus_per_trial: float | None, cap: float) -> float:
+    """Return the GPUs of a trial that has any.
+
+    Raises:
+        ConfigError: It is more than the sweep may use, or neither a fraction nor a whole number.
+    """
     share = gpus_per_trial or 1.0
     if share > cap or (share > 1 and share != int(share)):
         raise ConfigError(
             f"--gpus-per-trial: {share:g} is not allowed; allowed: a fraction of 1, or a whole number up to {cap:g}"
         )
-    limit = int(cap / share + 1e-9) if share >= 1 else int(cap) * int(1 / share + 1e-9)
-    # As many trials as GPUs hold, and then as many CPUs for each as there are.
-    cpus = cpus_per_trial or max(range(1, 9), key=lambda n: (min(limit, available.fitting(n, share)), n))
-    return _slots(available, cpus, gpus=share, limit=limit)
+    return share
+
+
+def most_at_a_time(share: float, cap: float) -> int:
+    """Return how many trials with this share the GPUs hold, each fraction on one of them."""
+    return int(cap / share + 1e-9) if share >= 1 else int(cap) * int(1 / share + 1e-9)
 
 
 def _slots(available: Available, cpus: int, *, gpus: float, limit: int | None) -> Slots:

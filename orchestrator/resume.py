@@ -26,9 +26,9 @@ def reopen(storage: Path, name: str, changes: Mapping[str, Any]) -> tuple[Path, 
     folder = sweep_folder(storage, name)
     before = read_settings(folder)
     prepared = prepare(replace(before, **changes))
-    then, now = before.provenance.get("fingerprints"), prepared.settings.provenance["fingerprints"]
-    if not isinstance(then, Mapping):
-        raise ConfigError(f"{folder / SETTINGS}.provenance.fingerprints: {then!r} is not allowed; allowed: a mapping")
+    then, now = before.data.fingerprints, prepared.settings.data.fingerprints
+    if not then:
+        raise ConfigError(f"{folder / SETTINGS}.data.fingerprints: missing; allowed: those that the sweep began with")
     if then != now:
         changed = sorted(language for language in {*then, *now} if then.get(language) != now.get(language))
         raise ConfigError(

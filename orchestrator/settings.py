@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,13 +24,28 @@ from dlfa.config import (
 )
 from dlfa.errors import ConfigError
 from dlfa.files import atomic_write
+from dlfa.tasks import TASKS
+from dlfa.untrusted import has_secret, load_yaml, without_secrets
 from orchestrator.choices import Pruner, Sampler
 from orchestrator.events import TrialRef
+from orchestrator.limits import MOST, MOST_SECONDS, MOST_SEEDS, MOST_TRIALS, SMALLEST_SHARE
 from orchestrator.space import SearchSpace
 
-__all__ = ["SETTINGS", "SweepSettings", "provenance", "read_settings", "sweep_folder", "write_settings"]
+__all__ = [
+    "SETTINGS",
+    "SweepSettings",
+    "is_name",
+    "provenance",
+    "read_settings",
+    "sweep_folder",
+    "write_settings",
+    "wrong_tracking_uri",
+]
 
 SETTINGS = "sweep.yaml"
+
+_TRACKING = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file")
+"""What MLflow keeps runs in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +58,7 @@ class SweepSettings:
     """Absolute path or hub id."""
 
     data: DataConfig
-    """With the target languages spelled out."""
+    """With the target languages and the fingerprints of their files spelled out."""
 
     space: str
     """YAML text of the search space, as it was read."""
@@ -73,7 +89,32 @@ class SweepSettings:
     address: str | None = None
     tracking_uri: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Versions, git commit, machine, the data's layout and fingerprints: to reproduce the sweep, not to run it."""
+    """Versions, git commit, machine, layout of the data, fingerprint of the encoder: to reproduce the sweep."""
+
+    def wrong(self, where: str) -> list[str]:
+        """Return what is out of its range, each with what is allowed: somebody may have edited the file."""
+        budget, timeout, epochs = self.time_budget, self.report_timeout, self.epochs
+        gpus, share, cpus = self.gpus, self.gpus_per_trial, self.cpus_per_trial
+        found = [
+            f"{where}.{name}: {getattr(self, name)!r} is not allowed; allowed: {allowed}"
+            for name, ok, allowed in (
+                ("name", is_name(self.name), "a name without slashes"),
+                ("task", self.task in TASKS, ", ".join(TASKS)),
+                ("trials", 1 <= self.trials <= MOST_TRIALS, f"1..{MOST_TRIALS}"),
+                ("time_budget", budget is None or 0 < budget <= MOST_SECONDS, "seconds, more than 0, or none"),
+                ("confirm_seeds", 0 <= self.confirm_seeds <= MOST_SEEDS, f"0..{MOST_SEEDS}"),
+                ("seed", 0 <= self.seed <= MOST, f"0..{MOST}"),
+                ("epochs", epochs is None or 0 < epochs <= 10_000, "more than 0, at most 10000"),
+                ("report_timeout", 0 < timeout <= MOST_SECONDS, "seconds, more than 0"),
+                ("gpus", gpus is None or 0 <= gpus <= MOST, f"0..{MOST}"),
+                ("gpus_per_trial", share is None or share >= SMALLEST_SHARE, f"at least {SMALLEST_SHARE}"),
+                ("cpus_per_trial", cpus is None or 1 <= cpus <= MOST, f"1..{MOST}"),
+            )
+            if not ok
+        ]
+        if self.tracking_uri and (reason := wrong_tracking_uri(self.tracking_uri)):
+            found.append(f"{where}.tracking_uri: {reason}")
+        return found
 
     def trial_config(self, space: SearchSpace, ref: TrialRef, compute: ComputeConfig) -> TrialConfig:
         """Return the configuration of one trial."""
@@ -106,10 +147,34 @@ def read_settings(folder: Path) -> SweepSettings:
     """
     path = folder / SETTINGS
     try:
-        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # as for a search space
-        raise ConfigError(f"{path}: not readable as a sweep's settings ({' '.join(str(error).split())})") from error
-    return from_mapping(SweepSettings, mapping, str(path))
+        mapping = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as a sweep's settings ({error})") from error
+    settings = from_mapping(SweepSettings, mapping, str(path))
+    if wrong := settings.wrong(str(path)):
+        raise ConfigError("; ".join(wrong))
+    return settings
+
+
+def wrong_tracking_uri(uri: str) -> str | None:
+    """Return why runs cannot be recorded at a URI, without the secrets in it; none: they can, or MLflow will tell."""
+    # A database's user is no secret; over HTTP a user name may be a token.
+    bare = re.sub(r"^((?:postgresql|mysql|mssql)(?:\+\w+)?://)[\w.-]+@", r"\1", uri)
+    if has_secret(bare):
+        return (
+            "a password or token is not allowed in it; allowed: a URI without one, and MLFLOW_TRACKING_USERNAME, "
+            "MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN in the environment"
+        )
+    scheme = re.fullmatch(r"([A-Za-z][\w-]*)(?:\+\w+)?://.+|databricks", uri)
+    if scheme is None or scheme[1] not in (None, *_TRACKING, "databricks"):
+        hint = suggestion(scheme[1], [*_TRACKING]) if scheme else ""
+        return f"{uri!r} is not allowed{hint}; allowed: a URI that begins with {', '.join(_TRACKING)} and ://"
+    return None
+
+
+def is_name(name: str) -> bool:
+    """Return whether a sweep's folder can have this name: a single one, not a path."""
+    return name == Path(name).name and name not in ("", "..")
 
 
 def sweep_folder(storage: Path, name: str) -> Path:
@@ -118,31 +183,31 @@ def sweep_folder(storage: Path, name: str) -> Path:
     Raises:
         ConfigError: There is none of that name.
     """
-    if (storage / name / SETTINGS).is_file():
-        return storage / name
+    try:
+        if is_name(name) and (storage / name / SETTINGS).is_file():
+            return storage / name
+    except OSError as error:  # too long, or not to be looked into
+        raise ConfigError(f"{name!r} is no sweep in {storage} ({error.strerror})") from error
     known = sorted(path.parent.name for path in storage.glob(f"*/{SETTINGS}"))
-    raise ConfigError(
-        f"{name!r} is no sweep in {storage}{suggestion(name, known)}; allowed: {', '.join(known) or 'none there yet'}"
-    )
+    hint = suggestion(Path(name).name, known)  # where a path was given: its last part
+    raise ConfigError(f"{name!r} is no sweep in {storage}{hint}; allowed: {', '.join(known) or 'none there yet'}")
 
 
-def provenance(layout: str, fingerprints: Mapping[str, Any], encoder: str | None) -> dict[str, Any]:
+def provenance(layout: str, encoder: str | None) -> dict[str, Any]:
     """Return what a later reader needs to reproduce the sweep.
 
     Args:
         layout: Of the data.
-        fingerprints: Language and split to SHA-256 of the files.
         encoder: The encoder's fingerprint.
     """
     packages = ("dlfa-sweep", "torch", "transformers", "ray", "optuna", "mlflow", "seqeval", "numpy")
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": without_secrets(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
         "git_commit": _commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "layout": layout,
-        "fingerprints": dict(fingerprints),
         "encoder_fingerprint": encoder,
     }
 

@@ -11,7 +11,6 @@ from importlib.resources import files
 from typing import Any
 
 import optuna
-import yaml
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -22,10 +21,14 @@ from optuna.distributions import (
 from dlfa.config import ModelConfig, TrainingConfig, from_mapping, suggestion
 from dlfa.errors import ConfigError
 from dlfa.model import EncoderShape
+from dlfa.untrusted import load_yaml, printable
+from orchestrator.limits import MOST_SEEDS, MOST_TRIALS
 
 __all__ = ["Params", "SearchSpace", "load_space", "packaged_space"]
 
 Params = dict[str, str | int | float]
+
+_MOST_STEPS = 100_000
 
 _LAYER, _RATIO = "fusion_layer", "reduction_ratio"
 _SEARCHABLE = {
@@ -158,10 +161,9 @@ def load_space(text: str, where: str, task: str, shape: EncoderShape) -> SearchS
         ConfigError: With every error of the file, in one line.
     """
     try:
-        mapping = yaml.safe_load(text)
-    # A value that its own tag does not fit, such as the date 2026-99-99, is none of PyYAML's errors.
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+        mapping = load_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: not YAML: {error}") from error
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{where}: {mapping!r} is not allowed; allowed: fields with values")
     rest = {key: value for key, value in mapping.items() if key != "search"}
@@ -186,13 +188,13 @@ def load_space(text: str, where: str, task: str, shape: EncoderShape) -> SearchS
     grid: dict[str, tuple[int | float, ...]] = {}
     for name, entry in section.items():
         try:
-            distributions[name], points = _Entry(f"{where}.search.{name}", name, shape).read(entry)
+            distributions[name], points = _Entry(f"{where}.search.{printable(name)}", name, shape).read(entry)
         except ConfigError as error:
             errors.append(str(error))
         else:
             grid |= {name: points} if points else {}
     if errors:
-        raise ConfigError(" ".join("; ".join(errors).splitlines()))
+        raise ConfigError("; ".join(errors))
     batches, micro = distributions.get("batch_size"), settings.training.micro_batch_size
     lowest = batches.low if isinstance(batches, IntDistribution) else min(grid.get("batch_size", (math.inf,)))
     if micro is not None and micro > lowest:
@@ -229,9 +231,9 @@ class _Settings:
             (name, f"{where}.{name}: {getattr(self, name)!r} is not allowed; allowed: {allowed}")
             for name, ok, allowed in (
                 ("task", self.task == task, f"{task}, the sweep's task"),
-                ("trials", self.trials >= 1, "at least 1"),
+                ("trials", 1 <= self.trials <= MOST_TRIALS, f"1..{MOST_TRIALS}"),
                 ("baseline_share", 0.2 <= self.baseline_share < 1, "at least 0.2, below 1"),
-                ("confirm_seeds", self.confirm_seeds >= 0, "at least 0"),
+                ("confirm_seeds", 0 <= self.confirm_seeds <= MOST_SEEDS, f"0..{MOST_SEEDS}"),
                 ("max_length", 8 <= self.max_length <= window, f"8..{window}, the encoder's window"),
             )
             if not ok
@@ -274,6 +276,8 @@ class _Entry:
         if not whole:
             return FloatDistribution(low, high, log=log), points
         steps = range(int(low), int(high) + 1, step)
+        if len(steps) > _MOST_STEPS:
+            raise self._error(dict(entry), f"a range of at most {_MOST_STEPS} steps")
         if not set(points) <= set(steps):
             raise self._error(dict(entry), f"grid points of {', '.join(map(str, steps))}")
         return IntDistribution(steps[0], steps[-1], step=step, log=log), points or tuple(steps)

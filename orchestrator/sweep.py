@@ -7,7 +7,8 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ from dlfa.config import to_mapping
 from dlfa.errors import ConfigError, DataError, system_cause
 from dlfa.tasks import TASKS
 from orchestrator import report
+from orchestrator.autoscaler import grown
 from orchestrator.display import Display, duration
 from orchestrator.events import Phase, SweepObserver, TrialRef
 from orchestrator.events import TrialState as State
-from orchestrator.guards import Stop, StopTune, interruptible, locked
+from orchestrator.guards import Stop, StopTune, head_watched, interruptible, locked
 from orchestrator.prepare import Prepared, describe_slots, encode_all, planned_slots
 from orchestrator.pruning import ReportScheduler, make_pruner
-from orchestrator.resources import Slots, connect, local, probe_storage, ray_files
+from orchestrator.resources import Available, Cluster, Slots, cluster_of, connect, local, probe_storage, ray_files
 from orchestrator.restarts import Restarts, survive_memory_kills
 from orchestrator.search import (
     StudySearch,
@@ -70,42 +72,75 @@ def run(sweeps: Sequence[tuple[Path, Prepared]], console: Console, *, new: bool)
     _quiet()
     survive_memory_kills()
     machine = local()
-    addresses = {prepared.settings.address for _, prepared in sweeps}
-    if len(addresses) > 1:
-        raise ConfigError(f"--resume: sweeps of {len(addresses)} addresses are not allowed; allowed: one, or --address")
+    clusters = {found.address: found for found in (cluster_of(prepared.settings.address) for _, prepared in sweeps)}
+    if len(clusters) > 1:
+        raise ConfigError(f"--resume: sweeps of {len(clusters)} addresses are not allowed; allowed: one, or --address")
+    (cluster,) = clusters.values()
     displays = [Display(console, TASKS[prepared.settings.task].metric) for _, prepared in sweeps]
     for _, prepared in sweeps:
-        if prepared.settings.address is None:
+        if cluster.address is None:
             planned_slots(prepared.settings, machine)
     sweeps = [
-        (folder, encode_all(prepared, display.say))
+        (folder, encode_all(_remembering(prepared, cluster), display.say))
         for (folder, prepared), display in zip(sweeps, displays, strict=True)
     ]
-    available = connect(addresses.pop(), machine)
-    try:
-        slots = [planned_slots(prepared.settings, available) for _, prepared in sweeps]
-        # All of them now: whatever interrupts the first one, the rest can be resumed.
-        for folder, prepared in sweeps:
-            _begin(folder, prepared) if new else write_settings(folder, prepared.settings)
-        code = 0
-        for number, (folder, prepared) in enumerate(sweeps):
-            again = resume_command([other for other, _ in sweeps[number:]])
-            displays[number].say(describe_slots(slots[number], available.where))
-            ended = _run_one(folder, prepared, slots[number], displays[number], again)
-            if ended == 130:
-                return ended
-            code = max(code, ended)
-    finally:
-        ray.shutdown()
+    with ExitStack() as held:
+        if not new:
+            for folder, _ in sweeps:
+                held.enter_context(locked(folder))
+        available = connect(cluster, machine)
+        try:
+            if cluster.address is not None:
+                available = _grown(available, [prepared for _, prepared in sweeps], displays[0].say)
+            slots = [planned_slots(prepared.settings, available) for _, prepared in sweeps]
+            # All of them now: whatever interrupts the first one, the rest can be resumed.
+            for folder, prepared in sweeps:
+                if new:
+                    _begin(folder, prepared)
+                    held.enter_context(locked(folder))
+                else:
+                    write_settings(folder, prepared.settings)
+            code = 0
+            for number, (folder, prepared) in enumerate(sweeps):
+                again = resume_command([other for other, _ in sweeps[number:]])
+                displays[number].say(describe_slots(slots[number], available.where))
+                ended = _run_one(folder, prepared, slots[number], displays[number], again)
+                if ended == 130:
+                    return ended
+                code = max(code, ended)
+        finally:
+            ray.shutdown()
     if len(sweeps) > 1:
         found = report.load_many([folder.name for folder, _ in sweeps], sweeps[0][0].parent)
         displays[0].say(report.render_together(found, "table"))
     return code
 
 
+def _remembering(prepared: Prepared, cluster: Cluster) -> Prepared:
+    """Write down that a sweep is a cluster's, so that it never goes on elsewhere unasked."""
+    if prepared.settings.address is not None or cluster.address is None:
+        return prepared
+    return replace(prepared, settings=replace(prepared.settings, address="auto"))
+
+
+def _grown(available: Available, sweeps: Sequence[Prepared], say: Callable[[str], None]) -> Available:
+    """Return what a cluster has once it has grown as far as the sweeps ask; nothing has begun while it does."""
+    with interruptible() as stop:
+        for prepared in sweeps:
+            available = grown(
+                available,
+                gpus=prepared.settings.gpus,
+                gpus_per_trial=prepared.settings.gpus_per_trial,
+                cpus_per_trial=prepared.settings.cpus_per_trial,
+                say=say,
+                stop=stop.now,
+            )
+    return available
+
+
 def _run_one(folder: Path, prepared: Prepared, slots: Slots, display: Display, again: str) -> int:
     settings = prepared.settings
-    with locked(folder), interruptible() as stop:
+    with interruptible() as stop, head_watched(ray.get_runtime_context().gcs_address, display.say, again):
         display.say(f"sweep {settings.name}: {folder}")
         probe_storage(folder)
         tracker = MlflowTracker(
@@ -431,6 +466,9 @@ def _quiet() -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     # What they say of trials that failed and of processes that died, the display says in one line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # Tune would hand the keys of AWS to Ray's runtime environments, which log them; no trial needs them.
+    propagated = vars(import_module("ray.tune.execution.class_cache"))["ENV_VARS_TO_PROPAGATE"]
+    propagated.difference_update([name for name in propagated if name.startswith("AWS_")])
     vars(import_module("ray._private.worker"))["listen_error_messages"] = lambda worker, stopped: None
     # Tune's own loggers would write every result twice more.
     os.environ |= {

@@ -17,7 +17,7 @@ from ray import tune
 
 from dlfa.checkpoint import CheckpointFile
 from dlfa.config import TrialConfig, from_mapping
-from dlfa.errors import DlfaError
+from dlfa.errors import CheckpointError, DivergedError, DlfaError
 from dlfa.files import atomic_write
 from dlfa.progress import Report
 from dlfa.trial import identity, run_trial
@@ -27,7 +27,7 @@ __all__ = ["CHECKPOINT", "ERROR_LOG", "train"]
 
 CHECKPOINT = "checkpoint.safetensors"
 ERROR_LOG = "error.txt"
-_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE}
+_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO}
 """Of the file system, not of the trial that meets them."""
 
 _Context = Callable[[], AbstractContextManager[None]]
@@ -63,6 +63,9 @@ def train(assignment: dict[str, Any]) -> None:
 def _ending(error: Exception, folder: Path) -> dict[str, str]:
     """Return a trial's last message."""
     node = os.uname().nodename
+    if isinstance(error, DlfaError) and not isinstance(error, (CheckpointError, DivergedError)):
+        # Encoder and data were read before any trial began: what is wrong with them now is wrong for every trial.
+        return {"fault": f"{error} (on {node})"}
     if isinstance(error, OSError) and error.errno in _FAULTS:
         return {"fault": f"{error.filename or folder}: {os.strerror(error.errno)} on {node}"}
     try:

@@ -1,10 +1,13 @@
 """The real commands on the toy, and whether all that a sweep leaves behind tells the same."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,16 +19,19 @@ from optuna.trial import FrozenTrial
 from toy import write_toy
 
 __all__ = [
+    "Driver",
+    "Fault",
     "Storage",
     "assert_accounted",
+    "driving",
     "entry",
-    "in_mount_namespace",
     "interrupt",
     "run",
     "runs_of",
     "space",
     "states_of",
     "trials_of",
+    "with_faults",
 ]
 
 _PHASES = ("search", "confirm")
@@ -88,12 +94,16 @@ max_length: 32
 """
 
 
-def in_mount_namespace(script: str) -> list[str]:
-    """Return the command of a shell script that may mount what nobody else sees; skip the test where none may."""
-    own = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
-    if subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no mount namespaces here: unshare is refused")
-    return [*own, "bash", "-c", script]
+Fault = Mapping[str, int | str]
+"""`layer`, `does` and `times`: see faults/inject."""
+
+
+def with_faults(struck: Path, *faults: Fault) -> dict[str, str]:
+    """Return the environment of a command whose trials meet faults; `struck` is a folder for what has happened."""
+    struck.mkdir(exist_ok=True)
+    inject = Path(__file__).parent / "faults" / "inject"
+    path = os.pathsep.join(filter(None, (str(inject), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"FAULTS": json.dumps(faults), "FAULTS_STRUCK": str(struck), "PYTHONPATH": path}
 
 
 def entry(command: str) -> list[str]:
@@ -110,15 +120,47 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
+@dataclass
+class Driver:
+    """A command that runs, and what it has printed so far."""
+
+    process: subprocess.Popen[str]
+    printed: str = ""
+
+    def until(self, text: str) -> None:
+        """Read up to a line with this text."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.printed += line
+            if text in line:
+                return
+        pytest.fail(f"no {text!r} before the end of:\n{self.printed}")
+
+    def end(self) -> int:
+        """Read the rest; return the exit code."""
+        assert self.process.stdout is not None
+        self.printed += self.process.stdout.read()
+        return self.process.wait()
+
+
+@contextmanager
+def driving(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[Driver]:
+    """Start a command; it is killed where the test ends before it."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield Driver(process)
+        finally:
+            process.kill()
+
+
 def interrupt(command: list[str], at: str, number: signal.Signals = signal.SIGINT) -> str:
     """Send a signal at a line; return what is printed after it."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
-        assert driver.stdout is not None
-        assert any(at in line for line in driver.stdout), f"no {at!r} before the end"
-        driver.send_signal(number)
-        rest = driver.stdout.read()
-    assert driver.returncode == 130, rest
-    return rest
+    with driving(command) as driver:
+        driver.until(at)
+        before = len(driver.printed)
+        driver.process.send_signal(number)
+        assert driver.end() == 130, driver.printed
+    return driver.printed[before:]
 
 
 def trials_of(folder: Path, phase: str) -> list[FrozenTrial]:

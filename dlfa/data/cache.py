@@ -72,7 +72,7 @@ class Corpus:
         replaces the earlier one's in a single step.
 
         Raises:
-            DataError: The split is missing, empty or malformed.
+            DataError: The split is missing, empty or malformed, or not the one that results rest on.
         """
         path = Path(self.config.cache) / "encoded" / f"{self.address(language, split)}.safetensors"
         if not path.exists():
@@ -97,7 +97,7 @@ class Corpus:
         """Return a SHA-256 digest of the split's files.
 
         Raises:
-            DataError: The data has no such split.
+            DataError: The data has no such split, or another one than the configuration's fingerprints say.
         """
         files = self.source.files(language, split)
         if not files:
@@ -105,7 +105,11 @@ class Corpus:
         digest = hashlib.sha256()
         for file in files:
             digest.update(hashlib.sha256(read_bytes(file)).digest())
-        return digest.hexdigest()
+        found = digest.hexdigest()
+        if self.config.fingerprints.get(f"{language} {split}", found) != found:
+            names = ", ".join(file.name for file in files)
+            raise DataError(f"{self.source.root}: the {split} set of {language!r} ({names}) has changed meanwhile")
+        return found
 
     def _limit(self, split: Split) -> int | None:
         return self.config.train_limit if split == "train" else self.config.eval_limit

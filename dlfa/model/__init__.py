@@ -2,7 +2,14 @@
 
 from dlfa.model.aif import AIF
 from dlfa.model.build import Classifier, build_model
-from dlfa.model.encoder import EncoderShape, encoder_fingerprint, encoder_shape, load_encoder, load_tokenizer
+from dlfa.model.encoder import (
+    EncoderShape,
+    check_weights,
+    encoder_fingerprint,
+    encoder_shape,
+    load_encoder,
+    load_tokenizer,
+)
 from dlfa.model.fusion import DLFA
 from dlfa.model.heads import PairHead, TaggingHead
 from dlfa.model.persistence import load_model, save_model
@@ -15,6 +22,7 @@ __all__ = [
     "PairHead",
     "TaggingHead",
     "build_model",
+    "check_weights",
     "encoder_fingerprint",
     "encoder_shape",
     "load_encoder",

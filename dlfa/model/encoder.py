@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors import safe_open
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     MODEL_MAPPING,
@@ -22,11 +24,26 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import cached_file  # type: ignore[attr-defined]
 
 from dlfa.errors import ConfigError
 from dlfa.model.quiet import quiet_transformers
 
-__all__ = ["EncoderShape", "encoder_fingerprint", "encoder_shape", "load_encoder", "load_tokenizer"]
+__all__ = [
+    "EncoderShape",
+    "check_weights",
+    "encoder_fingerprint",
+    "encoder_shape",
+    "load_encoder",
+    "load_tokenizer",
+]
+
+_INDEX = "model.safetensors.index.json"
+_IF_THERE = {
+    "_raise_exceptions_for_connection_errors": False,
+    "_raise_exceptions_for_gated_repo": False,
+    "_raise_exceptions_for_missing_entries": False,
+}
 
 _ALLOWED = "a folder with config.json, tokenizer.json and model.safetensors, or a hub id that can be reached"
 
@@ -120,6 +137,37 @@ def load_tokenizer(encoder: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def check_weights(encoder: str) -> None:
+    """Check that an encoder's weights are there and can be read without running code; reads no weights.
+
+    Of a hub id it asks only whether the weights are in several files, and which.
+
+    Args:
+        encoder: Folder or hub id, as for `encoder_shape`.
+
+    Raises:
+        ConfigError: A file of weights is missing, broken or not safetensors.
+    """
+    source = _source(encoder)
+    folder = Path(source)
+    names = _shards(encoder, source) or ["model.safetensors"]
+    # Transformers reads whatever else an index names with torch.load.
+    if pickled := [name for name in names if not name.endswith(".safetensors")]:
+        raise _refusal(encoder, f"{_INDEX} names {pickled[0]!r}, which is not safetensors")
+    if not folder.is_dir():
+        return
+    with _reading(encoder, "folder"):
+        missing = next((name for name in names if not (folder / name).is_file()), None)
+        pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+    if missing is not None:
+        found = f"; {pickled[0]} is a pickle, which can run code when it is read" if pickled else ""
+        raise _refusal(encoder, f"it has no {missing}{found}")
+    with _reading(encoder, "weights"):
+        for name in names:
+            with safe_open(folder / name, framework="pt"):
+                pass
+
+
 def load_encoder(encoder: str) -> PreTrainedModel:
     """Return an encoder in float32 and evaluation mode, without a pooler where its class allows that.
 
@@ -131,13 +179,7 @@ def load_encoder(encoder: str) -> PreTrainedModel:
             Transformers would start some of them at random.
     """
     config, source = _load_config(encoder), _source(encoder)
-    folder = Path(source)
-    if folder.is_dir() and not any(
-        (folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")
-    ):
-        pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
-        found = f"; {pickled[0]} is a pickle, which can run code when it is read" if pickled else ""
-        raise _refusal(encoder, f"it has no model.safetensors{found}")
+    check_weights(encoder)
     with _reading(encoder, "weights"):
         model_class: Any = MODEL_MAPPING[type(config)]
         poolable = "add_pooling_layer" in inspect.signature(model_class).parameters
@@ -200,6 +242,17 @@ def _require_own_weights(encoder: str, model: PreTrainedModel, report: dict[str,
         raise _refusal(encoder, f"its weights have {surplus[0]}{_more(surplus)}, beyond config.json's layers")
 
 
+def _shards(encoder: str, source: str) -> list[str]:
+    """Return the files that the index of weights in several files names; none where the weights are in one file."""
+    with _reading(encoder, "index of weights"):
+        if (Path(source) / "model.safetensors").is_file():  # which transformers prefers
+            return []
+        index = cached_file(source, _INDEX, **_IF_THERE)
+        if index is None:
+            return []
+        return sorted({str(name) for name in json.loads(Path(index).read_text("utf-8"))["weight_map"].values()})
+
+
 def _more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
@@ -208,17 +261,22 @@ def _load_config(encoder: str) -> PretrainedConfig:
     source = _source(encoder)
     with _reading(encoder, "config"):
         config: PretrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        # Where the file names a repository of the Hub here, transformers would fetch and run its code.
+        config._attn_implementation = None
     return config
 
 
 def _source(encoder: str) -> str:
     """Return what transformers shall read: an existing folder with a configuration, or a hub id."""
-    folder = Path(encoder).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise _refusal(encoder, "it has no config.json")
-        return str(folder)
-    if encoder.startswith((".", "/", "~")):
+    try:
+        folder = Path(encoder).expanduser()
+        if encoder and folder.is_dir():
+            if not (folder / "config.json").is_file():
+                raise _refusal(encoder, "it has no config.json")
+            return str(folder)
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home directory of that user
+        raise _refusal(encoder, getattr(error, "strerror", None) or str(error)) from error
+    if not encoder or encoder.startswith((".", "/", "~")):
         raise _refusal(encoder, "there is no such folder")
     return encoder
 

@@ -9,15 +9,17 @@ from typing import Any
 
 import optuna
 import pandas as pd
-import yaml
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from dlfa.config import suggestion
 from dlfa.errors import ConfigError, DataError
 from dlfa.tasks import TASKS
+from dlfa.untrusted import load_yaml
+from orchestrator.settings import is_name
 
 __all__ = ["COLUMNS", "Sweep", "confirmed_runs", "load", "load_many"]
 
@@ -46,8 +48,8 @@ COLUMNS = {
 """Columns of a sweep's frame and their types; other searched parameters follow under their own names."""
 
 _NUMBERS = ["trial", "split", "language", "metric", "step", "value"]
-_REQUIRED = ("name", "task", "encoder", "data", "select_on", "provenance")
-_REQUIRED_DATA = ("path", "source_language")
+_REQUIRED = {"name": str, "task": str, "encoder": str, "data": dict, "select_on": str, "provenance": dict}
+_REQUIRED_DATA = {"path": str, "source_language": str}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,8 @@ def load_many(names: Sequence[str], storage: Path) -> list[Sweep]:
     errors: list[str] = []
     for name in dict.fromkeys(names):
         try:
+            if not is_name(name):
+                raise ConfigError(f"{name!r} is no sweep's name{_others(storage, Path(name).name)}")
             sweeps.append(load(storage / name))
         except ConfigError as error:
             errors.append(str(error))
@@ -100,12 +104,16 @@ def load(folder: Path) -> Sweep:
     settings = _read_settings(folder)
     try:
         studies = _read_studies(folder / "study.db")
-    except (sqlite3.DatabaseError, RuntimeError) as error:  # RuntimeError: of another Optuna's schema
+        frame = _frame(settings, studies)
+    except (sqlite3.Error, SQLAlchemyError, RuntimeError) as error:  # RuntimeError: of another Optuna's schema
         reason = " ".join(str(error).split())
         if "readonly" in reason:
             reason += f"; dlfa-sweep --resume {folder.name} mends what a killed sweep left half-written"
         raise ConfigError(f"{folder}: study.db cannot be read: {reason}") from error
-    frame = _frame(settings, studies)
+    # Optuna and pandas take what stands in a study for what Optuna has written there.
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"{folder}: study.db cannot be read: it is no sweep's ({reason})") from error
     _check_confirmed(folder, frame)
     return Sweep(name=settings["name"], settings=settings, layers=_layers(studies["search"]), frame=frame)
 
@@ -119,28 +127,42 @@ def confirmed_runs(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / "sweep.yaml"
-    if not folder.is_dir():
-        known = sorted(p.parent.name for p in folder.parent.glob("*/sweep.yaml"))
-        raise ConfigError(
-            f"{folder}: no such sweep{suggestion(folder.name, known)}; "
-            f"sweeps in {folder.parent}: {', '.join(known) or 'none'}"
-        )
-    for name in ("sweep.yaml", "study.db"):
-        if not (folder / name).is_file():
-            raise ConfigError(f"{folder}: not a sweep, or none that has begun: no {name} in it")
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: no such sweep{_others(folder.parent, folder.name)}")
+        for name in ("sweep.yaml", "study.db"):
+            if not (folder / name).is_file():
+                raise ConfigError(f"{folder}: not a sweep, or none that has begun: no {name} in it")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder}: {error.strerror}; allowed: a sweep that can be read") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    try:
+        settings = load_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("data", {}), dict):
         raise ConfigError(f"{path}: not a sweep's configuration; allowed: fields with values, data too")
     missing = [key for key in _REQUIRED if key not in settings]
     missing += [f"data.{key}" for key in _REQUIRED_DATA if key not in settings.get("data", {})]
     if missing:
         raise ConfigError(f"{path}: not a sweep's configuration: no {', '.join(missing)} in it")
-    if settings["task"] not in TASKS:
-        raise ConfigError(f"{path}: task: {settings['task']!r} is not allowed; allowed: {', '.join(TASKS)}")
+    for section, required in (("", _REQUIRED), ("data.", _REQUIRED_DATA)):
+        values = settings["data"] if section else settings
+        for key, kind in required.items():
+            if not isinstance(values[key], kind):
+                allowed = "text" if kind is str else "fields with values"
+                raise ConfigError(f"{path}: {section}{key}: {values[key]!r} is not allowed; allowed: {allowed}")
+    if (task := settings["task"]) not in TASKS:
+        raise ConfigError(f"{path}: task: {task!r} is not allowed; allowed: {', '.join(TASKS)}")
     return settings
+
+
+def _others(storage: Path, name: str) -> str:
+    """Return the sweeps there are, for messages, and which of them may have been meant."""
+    known = sorted(path.parent.name for path in storage.glob("*/sweep.yaml"))
+    return f"{suggestion(name, known)}; sweeps in {storage}: {', '.join(known) or 'none'}"
 
 
 def _read_studies(path: Path) -> dict[str, list[FrozenTrial]]:
@@ -215,6 +237,8 @@ def _numbers(trial: FrozenTrial, main: str) -> Iterator[tuple[Any, ...]]:
     for step, values in scores:
         for name, value in values.items():
             split, *language, metric = name.split("/")
+            if len(language) > 1:
+                raise ValueError(f"{name!r} is no metric")
             yield split, *(language or [None]), metric, step, value
 
 

@@ -1,4 +1,4 @@
-"""`dlfa-train` as a user meets it: what it prints, what it writes, how it fails."""
+"""`dlfa-train` as a user meets it: what it prints, what it writes, how it fails; wrong lines are in `bad_input`."""
 
 import contextlib
 import io
@@ -241,124 +241,6 @@ def test_interrupted_before_the_first_checkpoint(toy: Toy, tmp_path: Path, monke
     assert not (tmp_path / "out").exists()
 
 
-def test_a_malformed_test_set_is_told_before_training(toy: Toy, tmp_path: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "out"
-    shutil.copytree(toy.data, data)
-    path = data / "fr" / "fr_toy-test.conllu"
-    path.write_text(path.read_text().replace("DET", "DETT", 1))
-    done = run(toy.arguments(out, *BASELINE, "--data", str(data)))
-    assert (done.code, done.out) == (2, "")
-    assert re.fullmatch(rf"dlfa-train: {path}:\d+: tag 'DETT' is not allowed; allowed: ADJ, [A-Z, ]*\n", done.err)
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (["--languages", "de,xx"], "--languages: 'xx' is not in {data}; allowed: de, en, es, fr"),
-        (
-            ["--languages", "de,,fr"],
-            "--languages: 'de,,fr' is not allowed; allowed: ISO codes with commas between them",
-        ),
-        (["--source-lang", "eng"], "--source-lang: 'eng' is not in {data} (did you mean en?); allowed: de, en, es, fr"),
-        (["--source-lang", "de"], "{data}: no train set for language 'de'"),
-        (["--data", "{encoder}/none"], "--data: '{encoder}/none' is not allowed; allowed: {layouts}"),
-        (["--data", "{encoder}/config.json"], "--data: '{encoder}/config.json' is not allowed; allowed: {layouts}"),
-        (
-            ["--data", "{data}/en"],
-            "{data}/en: found en_toy-dev.conllu, en_toy-test.conllu, en_toy-train.conllu (did you mean {data}, CoNLL-U "
-            "folders?); allowed for udpos: one of <language>/*-{{train,dev,test}}.conllu (CoNLL-U folders) or "
-            "<language>/*-{{train,dev,test}}.iob2 (IOB2 folders) or {{train,dev,test}}-<language>.tsv "
-            "(XTREME download) or {{train,dev,test}}-<language>.jsonl (JSON lines) or "
-            "{{train,dev,test}}-<language>.parquet (Parquet) or README.md that names configurations and their "
-            "parquet files (Hub data set)",
-        ),
-        (
-            ["--fusion-layer", "6"],
-            "--fusion-layer (fusion_layer): 6 is not allowed; allowed: 0..5, the layers below the last of encoder "
-            "'{encoder}'",
-        ),
-        (
-            ["--reduction-ratio", "49"],
-            "--reduction-ratio (reduction_ratio): 49 is not allowed; allowed: 1..48, the hidden size of encoder "
-            "'{encoder}'",
-        ),
-        (
-            ["--fusion", "none"],
-            "fusion_layer: 2 is not allowed; allowed: no value, because fusion is none; "
-            "reduction_ratio: 4 is not allowed; allowed: no value, because fusion is none",
-        ),
-        (["--learning-rate", "0"], "argument --learning-rate: '0' is not allowed; allowed: a number in (0, 1)"),
-        (["--learning-rate", "fast"], "argument --learning-rate: 'fast' is not allowed; allowed: a number in (0, 1)"),
-        (
-            ["--head-learning-rate", "1"],
-            "argument --head-learning-rate: '1' is not allowed; allowed: a number in (0, 1)",
-        ),
-        (["--epochs", "0"], "argument --epochs: '0' is not allowed; allowed: a number above 0"),
-        (["--epochs", "inf"], "argument --epochs: 'inf' is not allowed; allowed: a number above 0"),
-        (["--epochs", "20000"], "epochs: 20000.0 is not allowed; allowed: more than 0, at most 10000"),
-        (["--batch-size", "1.5"], "argument --batch-size: '1.5' is not allowed; allowed: a whole number, at least 1"),
-        (["--seed", "-1"], "argument --seed: '-1' is not allowed; allowed: a whole number, at least 0"),
-        (["--seed", "2147483648"], "seed: 2147483648 is not allowed; allowed: in 0..2147483647"),
-        (["--max-length", "7"], "max_length: 7 is not allowed; allowed: a whole number of pieces, at least 8"),
-        (["--max-length", "129"], "max_length: 129 is not allowed; allowed: 8..128, the window of {encoder}"),
-        (
-            ["--reports", "8"],
-            "reports_per_trial: 8 is not allowed; allowed: at most 7, the optimiser steps of 1 epochs over 200 windows "
-            "in batches of 32",
-        ),
-        (["--bogus"], "unrecognized arguments: --bogus"),
-    ],
-)
-def test_bad_usage_is_one_line_and_leaves_nothing(more: list[str], message: str, toy: Toy, tmp_path: Path) -> None:
-    names = {
-        "data": toy.data,
-        "encoder": toy.encoder,
-        "layouts": "hub, embedded, or a folder",
-    }
-    done = run(toy.arguments(tmp_path / "out", *FUSED, *(flag.format(**names) for flag in more)))
-    assert (done.code, done.err) == (2, f"dlfa-train: {message.format(**names)}\n")
-    assert "report" not in done.out
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("without", "message"),
-    [
-        ("--data", "--data: missing; allowed: hub, embedded, or a folder"),
-        ("--encoder", "--encoder: missing; allowed: a folder with a Hugging Face encoder, a hub id, or embedded"),
-        ("--fusion-layer", "fusion_layer: None is not allowed; allowed: a layer, at least 0"),
-        ("--reduction-ratio", "reduction_ratio: None is not allowed; allowed: a whole number, at least 1"),
-        ("--task", "the following arguments are required: --task"),
-        ("--learning-rate", "the following arguments are required: --learning-rate"),
-        ("--out", "the following arguments are required: --out"),
-    ],
-)
-def test_what_is_missing(without: str, message: str, toy: Toy, tmp_path: Path) -> None:
-    arguments = toy.arguments(tmp_path / "out", *FUSED)
-    at = arguments.index(without)
-    assert run(arguments[:at] + arguments[at + 2 :]) == Done(2, "", f"dlfa-train: {message}\n")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_task_that_there_is_not(toy: Toy, tmp_path: Path) -> None:
-    done = run(toy.arguments(tmp_path / "out", *BASELINE, "--task", "pos"))
-    assert done.code == 2
-    assert re.fullmatch(r"dlfa-train: argument --task: invalid choice: 'pos' \(choose from .*udpos.*\)\n", done.err)
-
-
-def test_out_must_be_new_or_empty(toy: Toy, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / "notes.txt").write_text("mine")
-    for out in (kept, kept / "notes.txt"):
-        done = run(toy.arguments(out, *BASELINE))
-        assert done == Done(
-            2, "", f"dlfa-train: --out: {str(out)!r} is not allowed; allowed: a folder that is new or empty\n"
-        )
-    assert [(path.name, path.read_text()) for path in kept.iterdir()] == [("notes.txt", "mine")]
-
-
 def test_out_may_be_an_empty_folder_and_paths_may_be_relative(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,20 +266,6 @@ def test_training_that_diverges_is_a_failure(toy: Toy, tmp_path: Path) -> None:
     assert (done.code, done.err) == (1, "dlfa-train: training: loss nan with gradient norm nan is not finite\n")
     assert "report" not in done.out
     assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_that_cannot_be_written_is_a_failure(toy: Toy, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    done = run(toy.arguments(tmp_path / "out", *BASELINE, "--cache", str(tmp_path / "file" / "cache")))
-    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
-    assert done.err.startswith(f"dlfa-train: [Errno 20] Not a directory: '{tmp_path / 'file' / 'cache'}")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there(toy: Toy, tmp_path: Path) -> None:
-    assert run(toy.arguments(tmp_path / "out", *BASELINE, "--device", "cuda")) == Done(
-        2, "", "dlfa-train: device: 'cuda' is not allowed; allowed: cpu, because this process sees no GPU\n"
-    )
 
 
 def asked(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> TrialConfig:

@@ -38,6 +38,7 @@ FULL = TrialConfig(
         max_length=64,
         train_limit=100,
         eval_limit=10,
+        fingerprints={"fr train": "ab"},
     ),
     model=ModelConfig(encoder="encoder", fusion_layer=0, reduction_ratio=16, dropout=0.0),
     training=TrainingConfig(
@@ -104,7 +105,7 @@ def test_every_error_in_one_message() -> None:
         "sed: unknown field (did you mean seed?)",
         "allowed: task, data, model, training, compute, select_on, seed",
         "data.max_lenght: unknown field (did you mean max_length?)",
-        "allowed: path, cache, source_language, languages, max_length, train_limit, eval_limit",
+        "allowed: path, cache, source_language, languages, max_length, train_limit, eval_limit, fingerprints",
         "data.path: 3 is not allowed",
         "allowed: text",
         "data.languages: 'de' is not allowed",

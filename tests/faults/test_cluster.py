@@ -1,14 +1,20 @@
 """Clusters whose nodes come and go, run out of memory, or do not see what the driver sees."""
 
+import itertools
+import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from clusters import FAR, NEAR, on_own_machine
 from ray.cluster_utils import Cluster
-from sweeps import Storage, assert_accounted, in_mount_namespace, space, states_of, trials_of
+from sweeps import Storage, assert_accounted, space, states_of, trials_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -90,32 +96,188 @@ def test_a_trial_that_rays_memory_monitor_ends_goes_on_with_half_the_windows(tmp
     assert trial.user_attrs["scores"]
 
 
+_TWO_HOSTS = """
+export HOME={home}
+head.sh {near} > /dev/null 2>&1
+python -c '{two_nodes}'
+export RAY_AUTH_MODE=token
+code=0; {sweep} || code=$?
+echo "code $code"
+"""
+
 _TWO_NODES = """
-import sys, time, ray
-ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+import time, ray
+ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
 while sum(node["Alive"] for node in ray.nodes()) < 2:
     time.sleep(0.5)
 """
 
-_NODE = """
-mount -t tmpfs tmpfs {storage}
-exec {ray} start --address {address} --num-cpus 2 --disable-usage-stats --block
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_two_hosts_run_a_sweep_if_they_share_its_storage_and_none_if_not(tmp_path: Path, shared: bool) -> None:
+    storage = Storage.make(tmp_path, SPACE)
+    storage.folder.mkdir()
+    mount = "" if shared else f"mount -t tmpfs tmpfs {storage.folder};"
+    sweep = shlex.join(storage.command("--name", "hosts", "--address", f"{NEAR}:6379", "--pruner", "none"))
+    printed = on_own_machine(
+        _TWO_HOSTS.format(home=tmp_path, near=NEAR, two_nodes=_TWO_NODES, sweep=sweep),
+        # The token first: in a folder that both see, as a home on a network file system.
+        second=f"{mount} export HOME={tmp_path}; until [ -e ~/.ray/auth_token ] && worker.sh {NEAR}; do sleep 1; done",
+    )
+    if not shared:
+        assert "code 2" in printed, printed
+        told = (
+            f"--storage: {str(storage.folder)!r} is not allowed; allowed: a folder that every node shares; not seen on"
+        )
+        assert f"{told} {FAR}\n" in printed
+        assert "started" not in printed
+        return
+    assert "code 0" in printed, printed
+    cpus = 2 * len(os.sched_getaffinity(0))
+    assert f"slots: no GPU in use; {cpus} trials at a time, 1 CPU each, on the cluster at {NEAR}:6379\n" in printed
+    assert_accounted(storage.folder / "hosts", search=4)
+
+
+def _autoscaling(kind: dict[str, int]) -> dict[str, Any]:
+    """Return the configuration of Ray's fake provider: nodes of one kind, processes on this machine, none at first."""
+    return {
+        **{f"{who}setup_commands": [] for who in ("", "head_", "worker_")},
+        **{f"{who}_start_ray_commands": [] for who in ("head", "worker")},
+        "cluster_name": "fake",
+        "max_workers": 3,
+        "idle_timeout_minutes": 5,
+        "provider": {"type": "fake_multinode", "disable_node_updaters": True},
+        "head_node_type": "ray.head.default",
+        "available_node_types": {
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "worker": {"resources": kind, "node_config": {}, "min_workers": 0, "max_workers": 3},
+        },
+        "auth": {},
+        "file_mounts": {},
+        "cluster_synced_files": [],
+        "initialization_commands": [],
+    }
+
+
+_GROWING = """
+RAY_FAKE_CLUSTER=1 AUTOSCALER_UPDATE_INTERVAL_S=1 \\
+    ray start --head --num-cpus 0 --autoscaling-config={config} > /dev/null 2>&1
+{sweep}
+{too_much} > {said} & driver=$!
+until grep -q 'waiting for' {said}; do sleep 0.2; done
+kill -TERM $driver
+code=0; wait $driver || code=$?
+cat {said}
+echo "code $code"
 """
 
 
-def test_a_storage_folder_that_a_node_does_not_see_is_refused_before_any_trial(
-    tmp_path: Path, cluster: Cluster
+@pytest.mark.parametrize(
+    ("kind", "flags", "too_much", "waited", "slots"),
+    [
+        (
+            {"CPU": 2, "GPU": 2},
+            ("--gpus", "4"),
+            ("--gpus", "9"),
+            ("waiting for GPUs: 0 of 4 there", "waiting for GPUs: 4 of 9 there"),
+            "4 trials at a time, 1 GPU and 1 CPU each",
+        ),
+        (
+            {"CPU": 2},
+            (),
+            ("--cpus-per-trial", "3"),
+            ("waiting for a node with 1 CPU: 0 CPUs and 0 GPUs there", "waiting for a node with 3 CPUs: 2 CPUs and 0"),
+            "2 trials at a time, 1 CPU each",
+        ),
+    ],
+)
+def test_a_cluster_that_can_grow_is_asked_to_and_waited_for(
+    tmp_path: Path,
+    kind: dict[str, int],
+    flags: tuple[str, ...],
+    too_much: tuple[str, ...],
+    waited: tuple[str, str],
+    slots: str,
 ) -> None:
     storage = Storage.make(tmp_path, SPACE)
-    storage.folder.mkdir()
-    ray = str(Path(sys.executable).with_name("ray"))
-    script = _NODE.format(storage=storage.folder, ray=ray, address=cluster.address)
-    with subprocess.Popen(in_mount_namespace(script), stdout=subprocess.DEVNULL) as node:
-        try:
-            subprocess.run([sys.executable, "-c", _TWO_NODES, cluster.address], timeout=120, check=True)
-            done = storage.run("--name", "unseen", "--address", cluster.address)
-        finally:
-            node.terminate()
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert f"--storage: {str(storage.folder)!r} is not allowed; allowed: a folder that every node shares" in done.stderr
-    assert "started" not in done.stdout
+    config = tmp_path / "cluster.json"
+    config.write_text(json.dumps(_autoscaling(kind)))
+    printed = on_own_machine(
+        _GROWING.format(
+            config=config,
+            sweep=shlex.join(storage.command("--name", "grown", "--address", "auto", "--pruner", "none", *flags)),
+            too_much=shlex.join(storage.command("--name", "more", "--address", "auto", *too_much)),
+            said=tmp_path / "said.txt",
+        )
+    )
+    asked = "; the cluster's autoscaler was asked for the rest\n"
+    assert f"{waited[0]}{asked}" in printed, printed
+    assert slots in printed
+    assert_accounted(storage.folder / "grown", search=4)
+    assert waited[1] in printed
+    assert "code 130\n" in printed
+    assert not (storage.folder / "more").exists(), "nothing has begun"
+
+
+_WITH_TOKEN = """
+export HOME={home}/head
+ray get-auth-token --generate > /dev/null 2>&1
+ray start --head --num-cpus 2 > /dev/null 2>&1
+token=$(cat {home}/head/.ray/auth_token)
+export HOME={home}/elsewhere
+refused() {{ code=0; "$@" || code=$?; echo "code $code"; }}
+refused {sweep} --address 127.0.0.1:6379
+RAY_AUTH_MODE=token refused {sweep} --address 127.0.0.1:6379
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$token
+RAY_ADDRESS=127.0.0.1:6379 {sweep}
+"""
+
+
+def test_a_cluster_that_wants_a_token_says_so_and_takes_it(tmp_path: Path) -> None:
+    storage = Storage.make(tmp_path, SPACE)
+    for home in ("head", "elsewhere"):
+        (tmp_path / home).mkdir()
+    sweep = shlex.join(storage.command("--name", "token", "--pruner", "none"))
+    printed = on_own_machine(_WITH_TOKEN.format(home=tmp_path, sweep=sweep))
+    told = (
+        "dlfa-sweep: --address: '127.0.0.1:6379' is not allowed: the cluster wants its token; allowed: "
+        "RAY_AUTH_MODE=token, and what `ray get-auth-token` prints there in RAY_AUTH_TOKEN or ~/.ray/auth_token\n"
+        "code 2\n"
+    )
+    assert printed.count(told) == 2, printed
+    assert "Traceback" not in printed
+    assert "1 CPU each, on the cluster at 127.0.0.1:6379 (RAY_ADDRESS)\n" in printed
+    assert_accounted(storage.folder / "token", search=4)
+    # It remembers that it is a cluster's, not where that was.
+    assert yaml.safe_load((storage.folder / "token" / "sweep.yaml").read_text())["address"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("flags", "slots", "most"),
+    [
+        (("--gpus", "2", "--gpus-per-trial", "0.5"), "4 trials at a time, 0.5 GPU and 2 CPUs each", 4),
+        # Two of three GPUs: the third ones of both nodes make no third trial.
+        (
+            ("--gpus-per-trial", "2"),
+            "2 trials at a time, 2 GPUs (it computes on one of them: 1 idle) and 4 CPUs each",
+            2,
+        ),
+    ],
+)
+def test_fractions_and_several_gpus_stay_on_a_node_and_under_the_cap(
+    tmp_path: Path, cluster: Cluster, flags: tuple[str, ...], slots: str, most: int
+) -> None:
+    # No real devices: the trials compute on the CPU while they hold logical GPUs.
+    for _ in range(2):
+        cluster.add_node(num_cpus=4, num_gpus=3)
+    storage = Storage.make(tmp_path, SPACE)
+    done = storage.run("--name", "shares", "--address", cluster.address, "--pruner", "none", *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert slots in done.stdout
+    assert_accounted(storage.folder / "shares", search=4)
+    trials = trials_of(storage.folder / "shares", "search")
+    edges = [(str(trial.datetime_start), 1) for trial in trials] + [
+        (str(trial.datetime_complete), -1) for trial in trials
+    ]
+    running = itertools.accumulate(change for _, change in sorted(edges))
+    assert max(running) == most

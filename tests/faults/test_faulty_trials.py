@@ -1,28 +1,20 @@
 """Trials that are killed, hang or fail, in whole sweeps of the real command."""
 
-import json
-import os
 import subprocess
-from pathlib import Path
 
 import pytest
-from sweeps import Storage, assert_accounted, space, states_of, trials_of
+from sweeps import Fault, Storage, assert_accounted, space, states_of, trials_of, with_faults
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # Every layer is tried, one after the other; nothing is pruned, so that every trial meets its fault.
-SPACE = space(trials=6, layers=4, confirm_seeds=0, epochs=1, ratios=(2,))
+SPACE = space(trials=7, layers=5, confirm_seeds=0, epochs=1, ratios=(2,))
 
 
-def _run(storage: Storage, name: str, faults: list[dict[str, object]], *flags: str) -> subprocess.CompletedProcess[str]:
-    struck = storage.folder.parent / f"struck-{name}"
-    struck.mkdir(exist_ok=True)
-    inject = Path(__file__).parent / "inject"
-    path = os.pathsep.join(filter(None, (str(inject), os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {"FAULTS": json.dumps(faults), "FAULTS_STRUCK": str(struck), "PYTHONPATH": path}
+def _run(storage: Storage, name: str, faults: list[Fault], *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         storage.command("--name", name, "--pruner", "none", "--sampler", "random", *flags),
-        env=environment,
+        env=with_faults(storage.folder.parent / f"struck-{name}", *faults),
         capture_output=True,
         text=True,
         timeout=900,
@@ -38,17 +30,18 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
 def test_faults_of_trials_are_survived_or_recorded_and_told(storage: Storage) -> None:
     undisturbed = _run(storage, "undisturbed", [])
     assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
-    faults: list[dict[str, object]] = [
+    faults: list[Fault] = [
         {"layer": 1, "does": "kill", "times": 1},
         {"layer": 2, "does": "hang", "times": 1},
         {"layer": 3, "does": "raise", "times": 1},
         {"layer": 4, "does": "kill", "times": 99},
+        {"layer": 5, "does": "diverge", "times": 1},
     ]
     done = _run(storage, "faulty", faults, "--report-timeout", "20s")
     folder = storage.folder / "faulty"
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_accounted(folder, search=6)
-    assert states_of(folder, "search") == {"COMPLETE": 4, "FAIL": 2}
+    assert_accounted(folder, search=7)
+    assert states_of(folder, "search") == {"COMPLETE": 4, "FAIL": 3}
 
     for trial, expected in zip(
         trials_of(folder, "search"), trials_of(storage.folder / "undisturbed", "search"), strict=True
@@ -64,10 +57,12 @@ def test_faults_of_trials_are_survived_or_recorded_and_told(storage: Storage) ->
     assert by_layer[3].user_attrs["reason"] == "ZeroDivisionError: an injected fault"
     assert "in _raise" in (trials / f"search-{by_layer[3].number:04d}" / "error.txt").read_text()
     assert by_layer[4].user_attrs["reason"].startswith("its process died 4 times: killed or crashed")
+    assert by_layer[5].user_attrs["reason"] == "training: loss nan with gradient norm nan is not finite"
+    assert by_layer[5].intermediate_values.keys() == {1, 2}
     hang = trials / f"search-{by_layer[2].number:04d}" / "hang-1.txt"
     assert "in _hang" in hang.read_text()
     assert f"its process died: no report in 20s (where it hung: {hang}); it starts again" in done.stdout
-    assert "search-0002 FAILED: ZeroDivisionError: an injected fault" in done.stdout
+    assert f"search-{by_layer[3].number:04d} FAILED: ZeroDivisionError: an injected fault" in done.stdout
     assert "1 search trial failed: ZeroDivisionError: an injected fault (the first one's files: " in done.stdout
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
@@ -75,7 +70,7 @@ def test_faults_of_trials_are_survived_or_recorded_and_told(storage: Storage) ->
 
 @pytest.mark.chaos
 def test_when_the_first_trials_all_fail_alike_the_sweep_stops(storage: Storage) -> None:
-    faults: list[dict[str, object]] = [{"layer": layer, "does": "raise", "times": 99} for layer in range(5)]
+    faults: list[Fault] = [{"layer": layer, "does": "raise", "times": 99} for layer in range(6)]
     done = _run(storage, "alike", faults)
     folder = storage.folder / "alike"
     assert done.returncode == 1, done.stdout + done.stderr

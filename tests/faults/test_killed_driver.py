@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import FrozenTrial
-from sweeps import Storage, assert_accounted, space, states_of, trials_of
+from sweeps import Storage, assert_accounted, driving, space, states_of, trials_of, with_faults
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -104,3 +104,22 @@ def test_a_sweep_that_is_killed_again_and_again_comes_to_its_end(whole: Whole) -
     assert done.returncode == 0, done.stdout + done.stderr
     assert_accounted(folder, search=5)
     assert tables_of(folder) == whole.tables
+
+
+@pytest.mark.chaos
+def test_a_sweep_whose_ray_loses_its_head_says_so_and_can_be_resumed(tmp_path: Path) -> None:
+    storage = Storage.make(tmp_path, SPACE)
+    # The baseline waits, so that the sweep does not end within Ray's minute.
+    environment = with_faults(tmp_path / "struck", {"layer": 0, "does": "wait", "times": 1})
+    with driving(storage.command("--name", "headless"), environment) as driver:
+        driver.until("report 1/3")
+        children = ["pgrep", "--parent", str(driver.process.pid), "--full", "gcs_server"]
+        head = int(subprocess.run(children, capture_output=True, text=True, check=True).stdout)
+        os.kill(head, signal.SIGKILL)
+        assert driver.end() == 1, driver.printed
+    assert " does not answer; a minute without it ends this command" in driver.printed
+    again = f"every finished trial is kept; go on with: dlfa-sweep --resume headless --storage {storage.folder}"
+    assert again in driver.printed
+    done = storage.resume("headless")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_accounted(storage.folder / "headless", search=5)

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import pickle
+import queue
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from dlfa.errors import ConfigError
-from orchestrator.guards import Stop, StopTune, interruptible, locked
+from orchestrator import guards
+from orchestrator.guards import Stop, StopTune, head_watched, interruptible, locked
 
 
 def _hold(folder: Path, pipe: Connection) -> None:
@@ -150,3 +153,21 @@ def test_a_time_budget_holds_inside_and_not_after() -> None:
         assert not stop.now()
     with stop.within(None):
         assert not stop.now()
+
+
+def test_a_head_that_does_not_answer_is_told_once_and_so_is_its_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "_WATCH_S", 0.02)
+    said: queue.Queue[str] = queue.Queue()
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = "{}:{}".format(*head.getsockname())
+        with head_watched(address, said.put, "dlfa-sweep --resume mine"):
+            time.sleep(0.2)
+            assert said.empty(), "it answers"
+            head.close()
+            assert [said.get(timeout=30) for _ in range(2)] == [
+                f"Ray's head at {address} does not answer; a minute without it ends this command",
+                "every finished trial is kept; go on with: dlfa-sweep --resume mine",
+            ]
+            with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
+                assert said.get(timeout=30) == f"Ray's head at {address} answers again"
+    assert said.empty()

@@ -81,18 +81,17 @@ def test_targets_and_provenance_are_filled_in(settings: SweepSettings) -> None:
     prepared = prepare(settings)
     assert prepared.settings.data.languages == ("de", "es", "fr")
     assert prepared.sets == {"train": ("en",), "dev": ("en",), "test": ("en", "de", "es", "fr")}
-    assert set(prepared.settings.provenance["fingerprints"]) == {
+    assert set(prepared.settings.data.fingerprints) == {
         "en train", "en dev", "en test", "de test", "es test", "fr test",
     }  # fmt: skip
-    assert replace(
-        prepared.settings, provenance={}, data=replace(prepared.settings.data, languages=())
-    ) == settings  # fmt: skip
+    data = replace(prepared.settings.data, languages=(), fingerprints={})
+    assert replace(prepared.settings, provenance={}, data=data) == settings
 
 
 def test_target_dev_sets_are_read_for_oracle_selection_only(settings: SweepSettings) -> None:
     prepared = prepare(replace(settings, select_on="targets", data=replace(settings.data, languages=("fr", "de"))))
     assert prepared.sets == {"train": ("en",), "dev": ("fr", "de"), "test": ("en", "fr", "de")}
-    assert set(prepared.settings.provenance["fingerprints"]) == {
+    assert set(prepared.settings.data.fingerprints) == {
         "en train", "en test", "fr dev", "de dev", "fr test", "de test",
     }  # fmt: skip
 
@@ -250,7 +249,7 @@ def test_a_path_is_no_markup(settings: SweepSettings, toy: tuple[Path, Path], tm
 
 def test_an_address_is_refused(settings: SweepSettings) -> None:
     assert refusal(replace(settings, address="auto")) == (
-        "--address: not allowed with --dry-run; allowed: no address, to plan for this machine"
+        "--address: not allowed with --dry-run; allowed: local, to plan for this machine"
     )
 
 

@@ -1,12 +1,16 @@
 """How GPUs and CPUs become slots, and what is asked for in vain."""
 
 import os
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from dlfa.errors import ConfigError
-from orchestrator.resources import Available, Slots, local, plan_slots
+from orchestrator.prepare import describe_slots
+from orchestrator.resources import Available, Cluster, Slots, cluster_of, connect, local, plan_slots
 
 
 def plan(
@@ -170,3 +174,110 @@ def test_this_machine_has_what_this_process_may_use(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert local() == Available(cpus=3, gpus=2, where="this machine")
+
+
+@pytest.mark.parametrize(
+    ("slots", "told"),
+    [
+        (Slots(count=4, cpus=2, gpus=0.25), "slots: 4 trials at a time, 0.25 GPU and 2 CPUs each, on the cluster"),
+        (Slots(count=4, cpus=1, gpus=1), "slots: 4 trials at a time, 1 GPU and 1 CPU each, on the cluster"),
+        (
+            Slots(count=2, cpus=8, gpus=3),
+            "slots: 2 trials at a time, 3 GPUs (it computes on one of them: 2 idle) and 8 CPUs each, on the cluster",
+        ),
+        (Slots(count=2, cpus=1, gpus=0), "slots: no GPU in use; 2 trials at a time, 1 CPU each, on the cluster"),
+    ],
+)
+def test_a_gpu_that_would_idle_is_told(slots: Slots, told: str) -> None:
+    assert describe_slots(slots, "the cluster") == told
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "cluster", "where"),
+    [
+        (None, None, Cluster(None, "--address"), "this machine"),
+        (None, "", Cluster(None, "--address"), "this machine"),
+        (None, "local", Cluster(None, "RAY_ADDRESS"), "this machine"),
+        ("local", "head:6379", Cluster(None, "--address"), "this machine"),
+        (None, "head:6379", Cluster("head:6379", "RAY_ADDRESS"), "the cluster at head:6379 (RAY_ADDRESS)"),
+        ("auto", "head:6379", Cluster("head:6379", "RAY_ADDRESS"), "the cluster at head:6379 (RAY_ADDRESS)"),
+        (None, "auto", Cluster("auto", "RAY_ADDRESS"), "the cluster at auto (RAY_ADDRESS)"),
+        ("auto", None, Cluster("auto", "--address"), "the cluster at auto"),
+        ("10.0.0.1:6379", "head:6379", Cluster("10.0.0.1:6379", "--address"), "the cluster at 10.0.0.1:6379"),
+        ("[::1]:6379", None, Cluster("[::1]:6379", "--address"), "the cluster at [::1]:6379"),
+    ],
+)
+def test_where_a_sweep_runs(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, environment: str | None, cluster: Cluster, where: str
+) -> None:
+    _ray_address(monkeypatch, environment)
+    assert cluster_of(given) == cluster
+    assert cluster.where == where
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "told"),
+    [
+        (
+            "ray://head:10001",
+            None,
+            "--address: 'ray://head:10001' is not allowed; allowed: auto or HOST:PORT of a running",
+        ),
+        ("head", "other:6379", "--address: 'head' is not allowed; allowed: auto or HOST:PORT of a running Ray cluster"),
+        (None, "http://head:8265", "RAY_ADDRESS: 'http://head:8265' is not allowed; allowed: auto or HOST:PORT of a"),
+        ("auto", "local", "RAY_ADDRESS: 'local' is not allowed; allowed: auto or HOST:PORT of a running Ray cluster"),
+    ],
+)
+def test_what_is_no_address_of_a_cluster(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, environment: str | None, told: str
+) -> None:
+    _ray_address(monkeypatch, environment)
+    with pytest.raises(ConfigError) as error:
+        cluster_of(given)
+    assert str(error.value).startswith(told)
+    assert "`ray job submit`" in str(error.value)
+
+
+def _ray_address(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    if value is None:
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    else:
+        monkeypatch.setenv("RAY_ADDRESS", value)
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError) as error:
+            connect(Cluster(address, "--address"), local())
+    assert str(error.value) == (
+        f"--address: {address!r} is not allowed; allowed: auto or HOST:PORT of a running Ray cluster "
+        "([Errno 111] Connection refused)"
+    )
+
+
+_PORTS = """
+import ray
+from orchestrator.resources import Cluster, connect, local
+connect(Cluster(None, "--address"), local())
+(node,) = ray.nodes()
+print(node["NodeManagerAddress"], node["NodeManagerPort"], node["ObjectManagerPort"], flush=True)
+input()
+"""
+
+
+@pytest.mark.slow
+def test_ray_on_this_machine_alone_listens_on_loopback_alone() -> None:
+    command = [sys.executable, "-c", _PORTS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address, *ports = process.stdout.readline().split()
+        for port in map(int, ports):
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+            # Of this machine, too, and answered by whoever listens on all of its addresses.
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.2", port), timeout=10)
+        process.communicate("\n")
+    assert address == "127.0.0.1"
+    assert len(ports) == 2

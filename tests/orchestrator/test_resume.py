@@ -139,13 +139,19 @@ def test_a_sweep_that_is_not_there(begun: SweepSettings, tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize("provenance", [{}, {"fingerprints": None}, {"fingerprints": "abc"}])
-def test_settings_without_fingerprints(begun: SweepSettings, tmp_path: Path, provenance: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("fingerprints", "told"),
+    [
+        ({}, "missing; allowed: those that the sweep began with"),
+        ("abc", "'abc' is not allowed; allowed: fields with values"),
+    ],
+)
+def test_settings_without_fingerprints(begun: SweepSettings, tmp_path: Path, fingerprints: object, told: str) -> None:
     path = tmp_path / "runs" / "mine" / SETTINGS
     mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump(mapping | {"provenance": provenance}), encoding="utf-8")
-    found = provenance.get("fingerprints")
-    assert refusal(tmp_path / "runs") == f"{path}.provenance.fingerprints: {found!r} is not allowed; allowed: a mapping"
+    mapping["data"]["fingerprints"] = fingerprints
+    path.write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    assert refusal(tmp_path / "runs") == f"{path}.data.fingerprints: {told}"
 
 
 def test_a_grid_does_not_grow(begun: SweepSettings, tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bad_input.values import mutated, values
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
+from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig, to_mapping
 from dlfa.errors import ConfigError
 from dlfa.model import EncoderShape
 from orchestrator.events import TrialRef
@@ -47,14 +50,14 @@ FULL = SweepSettings(
     cpus_per_trial=2,
     address="head:6379",
     tracking_uri="sqlite:////mlflow.db",
-    provenance={"command": "dlfa-sweep", "git_commit": None, "fingerprints": {"de test": "ab", "en train": "cd"}},
+    provenance={"command": "dlfa-sweep", "git_commit": None},
 )
 
 
-@pytest.mark.parametrize("settings", [MINIMAL, FULL], ids=["minimal", "full"])
-def test_what_is_written_is_read(tmp_path: Path, settings: SweepSettings) -> None:
-    write_settings(tmp_path, settings)
-    assert read_settings(tmp_path) == settings
+@pytest.mark.parametrize("written", [MINIMAL, FULL], ids=["minimal", "full"])
+def test_what_is_written_is_read(tmp_path: Path, written: SweepSettings) -> None:
+    write_settings(tmp_path, written)
+    assert read_settings(tmp_path) == written
     text = (tmp_path / SETTINGS).read_text(encoding="utf-8")
     assert "Ärger, 語" in text  # for people, too
     assert list(yaml.safe_load(text)) == list(SweepSettings.__dataclass_fields__)
@@ -140,6 +143,39 @@ def test_settings_that_are_missing(tmp_path: Path) -> None:
     )
 
 
+def settings_or_refusal(folder: Path, text: str) -> SweepSettings | None:
+    (folder / SETTINGS).write_text(text, encoding="utf-8", newline="")
+    try:
+        return read_settings(folder)
+    except ConfigError as error:
+        message = str(error)
+    assert message.startswith(str(folder / SETTINGS))
+    assert message.isprintable()
+    return None
+
+
+_RIGHT = to_mapping(FULL)
+_ANY_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@_ANY_FOLDER
+@given(text=st.text() | mutated(yaml.safe_dump(_RIGHT, sort_keys=False)) | values([*_RIGHT]).map(yaml.safe_dump))
+def test_any_text_is_settings_or_refused(tmp_path: Path, text: str) -> None:
+    settings_or_refusal(tmp_path, text)
+
+
+@_ANY_FOLDER
+@given(
+    top=st.dictionaries(st.sampled_from([*_RIGHT]), values(), max_size=2),
+    data=st.dictionaries(st.sampled_from([*_RIGHT["data"]]), values(), max_size=2),
+)
+def test_any_values_are_settings_or_refused(tmp_path: Path, top: dict[str, object], data: dict[str, object]) -> None:
+    found = settings_or_refusal(tmp_path, yaml.safe_dump({**_RIGHT, "data": _RIGHT["data"] | data, **top}))
+    if found is not None:
+        write_settings(tmp_path, found)
+        assert read_settings(tmp_path) == found
+
+
 # --- folders
 
 
@@ -219,10 +255,10 @@ def test_the_baseline_has_no_place_for_a_layer() -> None:
 
 def test_what_a_later_reader_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/dlfa-sweep", "--task", "udpos"])
-    found = provenance("CoNLL-U folders", {"de test": "ab"}, "cd")
+    found = provenance("CoNLL-U folders", "cd")
     assert found["command"] == "dlfa-sweep --task udpos"
     assert found["layout"] == "CoNLL-U folders"
-    assert found["fingerprints"] == {"de test": "ab"}
+    assert found["encoder_fingerprint"] == "cd"
     assert set(found["versions"]) == {
         "dlfa-sweep", "torch", "transformers", "ray", "optuna", "mlflow", "seqeval", "numpy",
     }  # fmt: skip

@@ -94,7 +94,7 @@ def test_settings_reproduce_the_sweep(finished: tuple[Path, str], storage: Stora
     assert settings["space"] == SPACE
     assert settings["data"]["languages"] == ["de", "es", "fr"]
     assert {"torch", "ray", "optuna", "mlflow"} <= settings["provenance"]["versions"].keys()
-    assert len(settings["provenance"]["fingerprints"]) == 6  # train, one dev set, four test sets
+    assert len(settings["data"]["fingerprints"]) == 6  # train, one dev set, four test sets
 
 
 def test_nothing_unneeded_is_left(finished: tuple[Path, str]) -> None:

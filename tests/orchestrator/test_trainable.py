@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from dlfa.config import (
     ModelConfig,
     TrainingConfig,
     TrialConfig,
+    from_mapping,
     to_mapping,
 )
+from dlfa.trial import open_corpus, sets_read
 from orchestrator import trainable
 
 Messages = list[dict[str, Any]]
@@ -82,16 +85,47 @@ def test_files_of_another_configuration_are_not_taken_for_this_ones(
     assert len(messages) == 3
 
 
-def test_a_users_error_is_told_in_one_line_and_kept_with_its_traceback(
-    tmp_path: Path, toy: tuple[Path, Path], messages: Messages
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("no encoder", "--encoder: 'TMP/nowhere': there is no such folder; "),
+        ("a changed set", "TMP/data: the test set of 'de' (de_toy-test.conllu) has changed meanwhile"),
+        ("a lost set", "TMP/data: sets have come or gone meanwhile: en test"),
+        ("an unreadable set", "TMP/data/en/en_toy-train.conllu:1: 2 columns; allowed: 10"),
+    ],
+)
+def test_what_would_be_wrong_for_every_trial_is_no_trials_result(
+    tmp_path: Path, toy: tuple[Path, Path], messages: Messages, what: str, told: str
 ) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(toy[0], data)
     assignment = _assignment(tmp_path, toy)
-    assignment["config"]["model"]["encoder"] = str(tmp_path / "nowhere")
+    config = assignment["config"]
+    config["data"] |= {"path": str(data), "cache": str(tmp_path / "cache"), "languages": ["de", "es", "fr"]}
+    before = from_mapping(TrialConfig, config)
+    corpus = open_corpus(before)
+    config["data"]["fingerprints"] = {
+        f"{language} {split}": corpus.fingerprint(language, split)
+        for split, languages in sets_read(before, corpus).items()
+        for language in languages
+    }
+    match what:
+        case "no encoder":
+            config["model"]["encoder"] = str(tmp_path / "nowhere")
+        case "a changed set":
+            with (data / "de" / "de_toy-test.conllu").open("a") as file:
+                file.write("1\tx\t_\tNOUN" + 6 * "\t_" + "\n\n")
+        case "a lost set":
+            (data / "en" / "en_toy-test.conllu").unlink()
+        case "an unreadable set":
+            config["data"]["fingerprints"] = {}
+            (data / "en" / "en_toy-train.conllu").write_text("1\tx\n\n")
     trainable.train(assignment)
-    (message,) = messages
-    assert message["error"].startswith("--encoder: ")
-    assert "\n" not in message["error"]
-    assert "Traceback" in (tmp_path / "error.txt").read_text()
+    fault = messages[-1]["fault"]
+    assert fault.startswith(told.replace("TMP", str(tmp_path)))
+    assert fault.endswith(f" (on {os.uname().nodename})")
+    assert "\n" not in fault
+    assert not (tmp_path / "scores.json").exists()
 
 
 def test_any_other_error_is_named(
@@ -103,6 +137,7 @@ def test_any_other_error_is_named(
     monkeypatch.setattr(trainable, "run_trial", broken)
     trainable.train(_assignment(tmp_path, toy))
     assert messages == [{"error": "ZeroDivisionError: by nothing"}]
+    assert "Traceback" in (tmp_path / "error.txt").read_text()
 
 
 @pytest.mark.parametrize("full", ["checkpoint.safetensors", "error.txt"])

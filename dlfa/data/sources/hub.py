@@ -9,6 +9,7 @@ of labels stand for; or it has one such folder `<owner>/<name>` for each data se
 import json
 import logging
 import re
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ _SHARD = re.compile(r".*-\d{5}-of-(\d{5})\.parquet")
 _LFS_POINTER = b"version https://git-lfs"
 _TIMEOUT = 10.0  # seconds that the Hub has for its first answer
 _NAMES_SHOWN = 5
+_DEEPEST = 100
+
+# What aliases repeat may be endless.
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,9 +243,11 @@ class _Card:
     def _header(self) -> Mapping[str, Any]:
         match = _HEADER.match(read_text(self.path)) if self.path.is_file() else None
         try:
+            if match:
+                _check_depth(match[1])
             # Every scalar as text: neither the language `no` nor a label may become a truth value.
             header = yaml.load(match[1], Loader=_LOADER) if match else {}  # noqa: S506
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, TypeError) as error:
             raise DataError(f"{self.path}: its header is not YAML ({' '.join(str(error).split())})") from error
         return header if isinstance(header, dict) else {}
 
@@ -263,8 +271,8 @@ class _Card:
             patterns = tuple(paths) if isinstance(paths, list) else (paths,)
             if not isinstance(split, str) or not all(map(_inside, patterns)):
                 raise DataError(
-                    f"{self.path}: data_files of configuration {config!r} are {str(entries)[:200]}; allowed: a list of "
-                    f"split and path, the path inside the data set"
+                    f"{self.path}: data_files of configuration {config!r} are {_SHOWN.repr(entries)}; "
+                    f"allowed: a list of split and path, the path inside the data set"
                 )
             found[split] = patterns
         return found
@@ -294,12 +302,24 @@ class _Card:
         return _class_names(self.path, feature)
 
 
+def _check_depth(text: str) -> None:
+    """Refuse what libyaml's loader would meet with a stack overflow."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"more than {_DEEPEST} levels")
+
+
 def _mappings(value: object) -> list[dict[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _inside(pattern: object) -> bool:
-    return isinstance(pattern, str) and not PurePosixPath(pattern).is_absolute() and ".." not in pattern.split("/")
+    """Return whether a pattern is one of files in the data set, and one that a search takes."""
+    if not isinstance(pattern, str) or not PurePosixPath(pattern).parts or PurePosixPath(pattern).is_absolute():
+        return False
+    return all(part != ".." and ("**" not in part or part == "**") for part in pattern.replace("\0", "..").split("/"))
 
 
 def _class_names(path: Path, feature: object) -> tuple[str, ...] | None:
@@ -314,7 +334,8 @@ def _class_names(path: Path, feature: object) -> tuple[str, ...] | None:
         numbers = [str(number) for number in range(len(names))]
         names = [names[number] for number in numbers] if set(numbers) == set(names) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path}: names of labels are {feature['names']}; allowed: one for each number from 0 on")
+        shown = _SHOWN.repr(feature["names"])
+        raise DataError(f"{path}: names of labels are {shown}; allowed: one for each number from 0 on")
     return tuple(names)
 
 

@@ -1,7 +1,8 @@
 """Faults in trials, for every Python process that has this folder in PYTHONPATH.
 
 `FAULTS` is JSON: a list of faults, each with `layer` (the trial's fusion layer; 0: the baseline's), `does` and
-`times`. A fault strikes right before a trial's second report, the given number of times over all processes.
+`times`. A fault strikes right before a trial's second report, the given number of times over all processes; that
+it has struck is a file in the folder `FAULTS_STRUCK`. One that waits goes on when a file `go` is there.
 """
 
 import json
@@ -29,7 +30,30 @@ def _hang() -> None:
     time.sleep(3600)
 
 
-_FAULTS: Mapping[str, Callable[[], None]] = {"kill": _kill, "raise": _raise, "hang": _hang}
+def _wait() -> None:
+    while not Path(os.environ["FAULTS_STRUCK"], "go").exists():
+        time.sleep(0.05)
+
+
+def _diverge() -> None:
+    from torch.nn import functional
+
+    cross_entropy = functional.cross_entropy
+
+    def diverged(*args: Any, **options: Any) -> Any:
+        functional.cross_entropy = cross_entropy  # the process goes on with other trials
+        return cross_entropy(*args, **options) * float("nan")
+
+    functional.cross_entropy = diverged
+
+
+_FAULTS: Mapping[str, Callable[[], None]] = {
+    "kill": _kill,
+    "raise": _raise,
+    "hang": _hang,
+    "wait": _wait,
+    "diverge": _diverge,
+}
 
 
 def _strikes(fault: Mapping[str, Any], config: Any) -> bool:
