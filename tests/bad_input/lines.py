@@ -222,11 +222,11 @@ SWEEP = [
     ("--storage 'a\u2028b'", rf"argument --storage: 'a\u2028b' is not allowed; {PLAIN}"),
     ("--storage 'a\udcffb'", rf"argument --storage: 'a\udcffb' is not allowed; {PLAIN}"),
     # --address
-    ("--address=", "argument --address: '' is not allowed; allowed: auto or HOST:PORT of a Ray cluster, or local"),
-    ("--address nowhere", "--address: 'nowhere' is not allowed; allowed: auto or HOST:PORT of a Ray cluster, or local"),
+    ("--address=", "argument --address: '' is not allowed; allowed: auto or HOST:PORT"),
+    ("--address nowhere", "--address: 'nowhere' is not allowed; allowed: auto or HOST:PORT"),
     ("--address auto --dry-run", "--address: not allowed with --dry-run; allowed: local, to plan"),
     ("--address 'auto\n'", rf"argument --address: 'auto\n' is not allowed; {PLAIN}"),
-    ("--address ray://me:secret@host", "--address: 'ray://***@host' is not allowed; allowed: auto or HOST:PORT of a Ray cluster, or local"),
+    ("--address ray://me:secret@host", "--address: 'ray://***@host' is not allowed; allowed: auto or HOST:PORT"),
     # --tracking-uri
     ("--tracking-uri=", "--tracking-uri: '' is not allowed; allowed: a URI that begins with http, https, sqlite, "),
     ("--tracking-uri mlruns", "--tracking-uri: 'mlruns' is not allowed; allowed: a URI that begins with http, https, "),
