@@ -9,10 +9,10 @@ from dlfa.compute import Compute, out_of_memory
 from dlfa.data.batching import collate, evaluation_batches
 from dlfa.data.encode import EncodedSplit
 from dlfa.errors import DivergedError
-from dlfa.metrics import SCORES
+from dlfa.metrics import SCORES, TALLIES
 from dlfa.tasks import TaskSpec
 
-__all__ = ["predict", "score"]
+__all__ = ["predict", "score", "tally"]
 
 
 def predict(
@@ -66,4 +66,17 @@ def score(task: TaskSpec, split: EncodedSplit, predicted: NDArray[np.int16]) -> 
     """
     gold = split.by_example(split.labels, task.labels)
     found = SCORES[task.kind](gold, split.by_example(predicted, task.labels))
+    return {name: found[name] for name in task.metrics}
+
+
+def tally(task: TaskSpec, split: EncodedSplit, predicted: NDArray[np.int16]) -> dict[str, NDArray[np.int64]]:
+    """Return what each of S examples adds to each of the task's scores, [S, 2]: see `dlfa.metrics`.
+
+    Args:
+        task: Gives kind, metrics and label names.
+        split: Encoded examples with labels.
+        predicted: Label indices, [W].
+    """
+    gold = split.by_example(split.labels, task.labels)
+    found = TALLIES[task.kind](gold, split.by_example(predicted, task.labels))
     return {name: found[name] for name in task.metrics}

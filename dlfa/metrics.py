@@ -2,14 +2,18 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from seqeval.metrics import accuracy_score, f1_score
+from seqeval.metrics.sequence_labeling import get_entities
 
 from dlfa.tasks import Kind
 
-__all__ = ["SCORES", "aggregate", "pair_scores", "tagging_scores"]
+__all__ = ["SCORES", "TALLIES", "aggregate", "pair_scores", "pair_tallies", "tagging_scores", "tagging_tallies"]
 
 
 def tagging_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -29,9 +33,7 @@ def tagging_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[s
         raise ValueError("gold and predicted tags differ in shape")
     if not any(gold):
         raise ValueError("there is no tag to score")
-    with warnings.catch_warnings():
-        # Bare UPOS tags are what XTREME scores; seqeval warns of every one of them.
-        warnings.filterwarnings("ignore", message=".* seems not to be NE tag")
+    with _bare_tags():
         return {
             "f1": 100 * float(f1_score(gold, predicted, zero_division=0)),
             "accuracy": 100 * float(accuracy_score(gold, predicted)),
@@ -60,6 +62,45 @@ SCORES: Final[Mapping[Kind, Callable[[Sequence[Sequence[str]], Sequence[Sequence
     "pair": pair_scores,
 }
 """The scores of each kind of task, from the labels of its examples."""
+
+
+def tagging_tallies(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, NDArray[np.int64]]:
+    """Return what each sentence adds to the scores: 100 times the ratio of the columns' sums is the score.
+
+    Args:
+        gold: Tags of S sentences.
+        predicted: As many of as many tags.
+
+    Returns:
+        Metric to [S, 2]: for F1 twice the chunks in both, and the chunks of both; for accuracy right tags, and tags.
+    """
+    f1, accuracy = np.empty((len(gold), 2), np.int64), np.empty((len(gold), 2), np.int64)
+    with _bare_tags():
+        for row, (ours, theirs) in enumerate(zip(gold, predicted, strict=True)):
+            chunks, found = set(get_entities(list(ours))), set(get_entities(list(theirs)))
+            f1[row] = 2 * len(chunks & found), len(chunks) + len(found)
+            accuracy[row] = sum(a == b for a, b in zip(ours, theirs, strict=True)), len(ours)
+    return {"f1": f1, "accuracy": accuracy}
+
+
+def pair_tallies(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, NDArray[np.int64]]:
+    """Return what each of S pairs adds to the accuracy, as `tagging_tallies` does: [S, 2], right or not, and one."""
+    right = [tuple(a) == tuple(b) for a, b in zip(gold, predicted, strict=True)]
+    return {"accuracy": np.stack([np.array(right, np.int64), np.ones(len(right), np.int64)], axis=1)}
+
+
+TALLIES: Final[
+    Mapping[Kind, Callable[[Sequence[Sequence[str]], Sequence[Sequence[str]]], dict[str, NDArray[np.int64]]]]
+] = {"tagging": tagging_tallies, "pair": pair_tallies}
+"""What each example adds to the scores of its kind of task."""
+
+
+@contextmanager
+def _bare_tags() -> Iterator[None]:
+    """Silence seqeval: bare UPOS tags are what XTREME scores, and it warns of every one of them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* seems not to be NE tag")
+        yield
 
 
 def aggregate(scores: Mapping[str, float], source: str) -> dict[str, float]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from dlfa.checkpoint import CheckpointFile
 from dlfa.compute import choose
@@ -16,7 +19,7 @@ from dlfa.data.cache import Corpus
 from dlfa.data.remarks import remarks
 from dlfa.data.sources import Split, open_source
 from dlfa.errors import ConfigError, DataError
-from dlfa.evaluation import predict, score
+from dlfa.evaluation import predict, score, tally
 from dlfa.files import atomic_write
 from dlfa.metrics import aggregate
 from dlfa.model import Classifier, build_model, encoder_shape, load_tokenizer, save_model
@@ -24,7 +27,9 @@ from dlfa.progress import Report
 from dlfa.tasks import TaskSpec, find_task
 from dlfa.training import fit
 
-__all__ = ["TrialResult", "identity", "open_corpus", "run_trial", "sets_read"]
+__all__ = ["EXAMPLES", "TrialResult", "identity", "open_corpus", "run_trial", "sets_read"]
+
+EXAMPLES = "examples.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,10 @@ class TrialResult:
 
     predictions: Mapping[str, list[list[str]]]
     """Language to predicted labels of its test set, example by example; unlabelled test sets included."""
+
+    tallies: Mapping[str, Mapping[str, NDArray[np.int64]]]
+    """Language and metric to what each of the S examples of its test set adds to that score, [S, 2]: see
+    `dlfa.metrics`; without unlabelled test sets."""
 
     counts: Mapping[str, int]
     """Windows trained on; examples that did not fit, over all sets used: see `dlfa.data.encode`."""
@@ -60,12 +69,34 @@ class TrialResult:
         }
 
     def save(self, folder: Path) -> None:
-        """Write `predictions/<task>/test-<language>.tsv`, XTREME's submission layout, and then `scores.json`."""
+        """Write what the trial has found.
+
+        `predictions/<task>/test-<language>.tsv` is XTREME's submission layout. `examples.parquet` has a row for each
+        example of the test sets and each metric: language, metric, example (from 0), and the numerator and denominator
+        that it adds to the score. `scores.json` comes last: where it is, the rest is.
+        """
         end = {"tagging": "\n\n", "pair": "\n"}[find_task(self.config.task).kind]
         for language, examples in self.predictions.items():
             text = "".join("\n".join(labels) + end for labels in examples)
             atomic_write(folder / "predictions" / self.config.task / f"test-{language}.tsv", text)
+        atomic_write(folder / EXAMPLES, self._examples().to_parquet(index=False))
         atomic_write(folder / "scores.json", json.dumps(self.summary(), indent=1, ensure_ascii=False) + "\n")
+
+    def _examples(self) -> pd.DataFrame:
+        keys = [(language, metric) for language, tallies in self.tallies.items() for metric in tallies]
+        parts = [self.tallies[language][metric] for language, metric in keys]
+        counts = [len(part) for part in parts]
+        numerator, denominator = np.concatenate([np.empty((0, 2), np.int64), *parts]).T
+        frame: pd.DataFrame = pd.DataFrame(
+            {
+                "language": np.repeat([language for language, _ in keys], counts),
+                "metric": np.repeat([metric for _, metric in keys], counts),
+                "example": np.concatenate([np.empty(0, np.int64), *map(np.arange, counts)]),
+                "numerator": numerator,
+                "denominator": denominator,
+            }
+        )
+        return frame
 
     def save_model(self, folder: Path) -> None:
         """Write encoder, tokenizer, fusion and head, as `dlfa.model.load_model` reads them."""
@@ -139,6 +170,7 @@ def run_trial(
         predictions={
             language: split.by_example(predictions[language], task.labels) for language, split in tests.items()
         },
+        tallies={lang: tally(task, split, predictions[lang]) for lang, split in tests.items() if split.labelled},
         counts={
             "train_windows": len(train.lengths),
             **{name: sum(split.counts[name] for split in used) for name in train.counts},

@@ -156,7 +156,7 @@ def test_a_run_neither_writes_nor_reads_a_pickle(
     assert dlfa.cli.main(line) == 0, capfd.readouterr().err
     load_model(tmp_path / "out" / "model")
     written = [path for folder in ("out", "cache") for path in (tmp_path / folder).rglob("*") if path.is_file()]
-    assert {path.suffix for path in written} == {".json", ".safetensors", ".tsv"}
+    assert {path.suffix for path in written} == {".json", ".parquet", ".safetensors", ".tsv"}
 
 
 def _interrupt(*arguments: object) -> None:

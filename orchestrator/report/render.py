@@ -19,6 +19,8 @@ __all__ = ["FORMATS", "Format", "render", "render_sweep", "render_together", "wr
 Format = Literal["table", "csv", "markdown", "latex"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
+FRAME = "trials.parquet"
+
 _PERCENT = ("dev", "avg_target", "source", "worst", "gap", "baseline", "dlfa", "score", "value")
 _FILES: Final[dict[str, Format]] = {"csv": "csv", "md": "markdown", "tex": "latex"}
 _LATEX = {
@@ -40,7 +42,8 @@ def render(table: pd.DataFrame, notes: Sequence[str], title: str, format: Format
         notes: Facts that stand beside it; CSV has no place for them, nor for the title.
         title: One line.
         format: CSV holds the numbers in full precision; the others hold percent with two decimals,
-            means with their standard deviation, and `*` behind the selected layer.
+            means with their standard deviation, differences with their interval if there is one, and `*` behind
+            the selected layer.
     """
     return _RENDERERS[format](table, notes, title)
 
@@ -72,7 +75,10 @@ def render_together(sweeps: Sequence[Sweep], format: Format) -> str:
 
 
 def write_reports(sweep: Sweep, out: Path) -> list[Path]:
-    """Write every table as CSV, Markdown and LaTeX, the notes beside them, and the pictures; return the files.
+    """Write every table as CSV, Markdown and LaTeX, the notes beside them, the frame beneath, and the pictures.
+
+    Returns:
+        The files; `trials.parquet` is the frame.
 
     Raises:
         ConfigError: The folder cannot be written.
@@ -88,30 +94,37 @@ def write_reports(sweep: Sweep, out: Path) -> list[Path]:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             atomic_write(out / name, text)
+        atomic_write(out / FRAME, sweep.frame.to_parquet(index=False))
         pictures = write_plots(sweep, out)
     except OSError as error:
         raise ConfigError(f"{out}: reports cannot be written there: {error.strerror}") from error
-    return [*(out / name for name in texts), *pictures]
+    return [*(out / name for name in texts), out / FRAME, *pictures]
 
 
 def _tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
     """Return title and table by file name."""
     of_sweep = f"of sweep {sweep.name} ({sweep.settings['task']})"
     return {
-        "best_layers": (f"Best fusion layers {of_sweep}", best_layers(sweep.frame)),
-        "per_language": (f"Scores per language {of_sweep}", per_language(sweep.frame)),
+        "best_layers": (f"Best fusion layers {of_sweep}", best_layers(sweep.frame, sweep.examples)),
+        "per_language": (f"Scores per language {of_sweep}", per_language(sweep.frame, sweep.examples)),
         "learning_curves": (f"Learning curves {of_sweep}", learning_curves(sweep.frame)),
         "search": (f"Search trials {of_sweep}", search_trials(sweep.frame)),
     }
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as text, column names being headings; standard deviations join their means."""
+    """Return a table as text, column names being headings; intervals, or else standard deviations, join their means."""
     text: dict[str, list[str]] = {}
-    hidden = ["fusion", "selected", *(f"{column}_sd" for column in table.columns)]
+    hidden = ["fusion", "selected", *(f"{column}_{what}" for column in table for what in ("sd", "low", "high"))]
+    if "difference_p" in table and table["difference_p"].isna().all():
+        hidden.append("difference_p")
     for column in table.columns.difference(hidden, sort=False):
         cells = [_cell(column, value) for value in table[column]]
-        if f"{column}_sd" in table:
+        if f"{column}_low" in table and table[f"{column}_low"].notna().any():
+            edges = zip(table[f"{column}_low"], table[f"{column}_high"], strict=True)
+            interval = ["" if pd.isna(low) else f" [{low:+.2f}, {high:+.2f}]" for low, high in edges]
+            cells = [mean + text for mean, text in zip(cells, interval, strict=True)]
+        elif f"{column}_sd" in table:
             spread = ["" if pd.isna(sd) else f" ± {sd:.2f}" for sd in table[f"{column}_sd"]]
             cells = [mean + sd for mean, sd in zip(cells, spread, strict=True)]
         text[_heading(column)] = cells
@@ -126,7 +139,8 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _heading(column: str) -> str:
-    return {"fusion_layer": "layer", "reduction_ratio": "ratio"}.get(column, column.replace("_", " "))
+    named = {"fusion_layer": "layer", "reduction_ratio": "ratio", "difference_p": "p"}
+    return named.get(column, column.replace("_", " "))
 
 
 def _right(table: pd.DataFrame, cells: pd.DataFrame) -> list[bool]:
@@ -142,6 +156,8 @@ def _cell(column: str, value: Any) -> str:
         return str(value)
     if "learning_rate" in column:
         return f"{value:.1e}"
+    if column == "difference_p":
+        return f"{value:.3f}"
     if column.startswith("difference"):
         return f"{value:+.2f}"
     return f"{value:.2f}" if column.startswith(_PERCENT) else f"{value:.4g}"
@@ -195,7 +211,7 @@ def _latex(table: pd.DataFrame, notes: Sequence[str], title: str) -> str:
 
 def _latex_row(cells: Iterable[str]) -> str:
     # A hyphen before a digit is a minus sign, but not inside 2.0e-05.
-    escaped = [re.sub(r"^-(?=\d)", "$-$", _escape_latex(cell)) for cell in cells]
+    escaped = [re.sub(r"(?<![\w.-])-(?=\d)", "$-$", _escape_latex(cell)) for cell in cells]
     return " & ".join(escaped) + r" \\"
 
 

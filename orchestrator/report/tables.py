@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy.stats import permutation_test
 
 from dlfa.tasks import TASKS
+from orchestrator.report.intervals import DRAWS, intervals
 from orchestrator.report.trials import COLUMNS, Sweep, confirmed_runs
 
 __all__ = [
@@ -23,7 +26,8 @@ _SCORES = ["dev", "avg_target", "source", "worst", "gap"]
 _ARMS = ["baseline", "dlfa", "difference"]
 _TOGETHER = [
     "sweep", "task", "metric", "fusion_layer", "reduction_ratio", "learning_rate", "dlfa", "dlfa_sd", "baseline",
-    "baseline_sd", "difference", "difference_sd", "pairs", "source",
+    "baseline_sd", "difference", "difference_low", "difference_high", "difference_sd", "pairs",
+    "difference_p", "source",
 ]  # fmt: skip
 _PAIRS_NEEDED = 6  # two-sided tests on fewer pairs cannot reach p < 0.05
 _METRICS = {
@@ -32,16 +36,22 @@ _METRICS = {
 }
 
 
-def best_layers(frame: pd.DataFrame) -> pd.DataFrame:
+def best_layers(frame: pd.DataFrame, examples: pd.DataFrame | None = None) -> pd.DataFrame:
     """Compare the fusion layers with the baseline, on COMPLETE confirm runs that are not superseded.
+
+    Args:
+        frame: Of a sweep.
+        examples: Of the same sweep; None: no intervals are wanted.
 
     Returns:
         The baseline first (fusion_layer missing), then one row per fusion layer, ascending:
         fusion_layer, reduction_ratio, learning_rate, other searched parameters; seeds (runs); dev (mean
         selection score); avg_target (mean) and avg_target_sd; difference (avg_target minus the
         baseline's, mean over the seeds that both have), difference_sd, pairs (how many seeds those
-        are); source (source language), worst and gap (means); selected (the fusion layer with the
-        highest dev, of equals the lower one). Scores in percent, sd with ddof=1 (NaN for one run).
+        are), difference_p (two-sided sign-flip permutation test over these seeds, exact up to 13 of them; NaN with
+        fewer than six, which cannot reach 0.05); source (source language), worst and gap (means); selected (the
+        fusion layer with the highest dev, of equals the lower one). Scores in percent, sd with ddof=1 (NaN for one
+        run). With examples also difference_low and difference_high, a 95 % interval, NaN where runs have none.
     """
     params = ["reduction_ratio", "learning_rate", *_extra(frame)]
     runs = _scored_runs(frame)
@@ -61,6 +71,7 @@ def best_layers(frame: pd.DataFrame) -> pd.DataFrame:
             difference=("difference", "mean"),
             difference_sd=("difference", "std"),
             pairs=("difference", "count"),
+            difference_p=("difference", _p_value),
             source=("source", "mean"),
             worst=("worst", "mean"),
             gap=("gap", "mean"),
@@ -70,7 +81,17 @@ def best_layers(frame: pd.DataFrame) -> pd.DataFrame:
     # Rounded: means of equal scores must not differ by the order in which they were added.
     dev = table["dev"].where(table["fusion_layer"].notna()).round(9)
     table["selected"] = dev.eq(dev.max()) & ~dev.duplicated()
-    return table
+    if examples is None:
+        return table
+    found = intervals(runs, examples, _source(frame))
+    return _with_intervals(table, found[found["language"].isna()], "fusion_layer")
+
+
+def _p_value(differences: pd.Series) -> float:
+    found = differences.dropna().to_numpy("float64")
+    if len(found) < _PAIRS_NEEDED:
+        return float("nan")
+    return float(permutation_test((found,), np.mean, permutation_type="samples", random_state=0).pvalue)
 
 
 def best_of_each(sweeps: Sequence[Sweep]) -> pd.DataFrame:
@@ -79,12 +100,12 @@ def best_of_each(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     Returns:
         One row per sweep with a confirmed layer, in the order given: sweep, task, metric (what the scores are),
         fusion_layer, reduction_ratio, learning_rate; dlfa and baseline (avg_target, means over their runs, with
-        dlfa_sd and baseline_sd), difference, difference_sd and pairs as in `best_layers`; source (of the selected
-        layer's runs, in the source language). Scores in percent.
+        dlfa_sd and baseline_sd), difference, its interval, difference_sd, pairs and difference_p as in
+        `best_layers`; source (of the selected layer's runs, in the source language). Scores in percent.
     """
     rows = []
     for sweep in sweeps:
-        table = best_layers(sweep.frame).assign(
+        table = best_layers(sweep.frame, sweep.examples).assign(
             sweep=sweep.name, task=sweep.settings["task"], metric=TASKS[sweep.settings["task"]].metric
         )
         baseline = table[table["fusion_layer"].isna()].set_index("sweep")[["avg_target", "avg_target_sd"]]
@@ -95,14 +116,19 @@ def best_of_each(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     return result
 
 
-def per_language(frame: pd.DataFrame) -> pd.DataFrame:
+def per_language(frame: pd.DataFrame, examples: pd.DataFrame | None = None) -> pd.DataFrame:
     """Compare the selected fusion layer with the baseline on each test language.
+
+    Args:
+        frame: Of a sweep.
+        examples: Of the same sweep; None: no intervals are wanted.
 
     Returns:
         The source language first, then the others in order of their codes: language, baseline and dlfa
         (means over their confirm runs), difference (dlfa minus baseline, mean over the seeds that both
         have), for the task's main metric; then the same columns for each further metric, which they
-        end in (`baseline_accuracy`). In percent.
+        end in (`baseline_accuracy`). In percent. With examples also difference_low and difference_high, a 95 %
+        interval for the main metric, NaN where runs have none.
     """
     runs = _runs_of_arms(frame)
     if runs.empty:
@@ -116,7 +142,24 @@ def per_language(frame: pd.DataFrame) -> pd.DataFrame:
     ]
     means = pd.concat(parts, axis="columns")
     result: pd.DataFrame = means.reindex(_in_order(means.index, frame)).rename_axis("language").reset_index()
-    return result
+    if examples is None:
+        return result
+    found = intervals(runs.drop_duplicates("trial"), examples, _source(frame))
+    return _with_intervals(result, found, "language")
+
+
+def _with_intervals(table: pd.DataFrame, found: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Put difference_low and difference_high right behind the difference that they are of."""
+    edges = found.set_index(key)[["low", "high"]].reindex(table[key])
+    at = list(table.columns).index("difference") + 1
+    table = table.copy()
+    table.insert(at, "difference_low", edges["low"].to_numpy("float64"))
+    table.insert(at + 1, "difference_high", edges["high"].to_numpy("float64"))
+    return table
+
+
+def _source(frame: pd.DataFrame) -> str:
+    return str(next(iter(frame["source_language"]), ""))
 
 
 def layers_by_language(frame: pd.DataFrame) -> pd.DataFrame:
@@ -261,6 +304,15 @@ def notes(sweep: Sweep) -> list[str]:
     if not layers.empty:
         chosen = layers.loc[layers["selected"], "fusion_layer"]
         lines.append(f"selected (*, dlfa per language): layer {_join(chosen)}, by its mean selection score")
+    if sweep.examples["trial"].nunique():
+        lines.append(f"[low, high]: 95 % interval, {DRAWS} bootstrap draws of test {task.examples} and of paired seeds")
+    without = set(confirmed_runs(frame)["trial"]) - set(sweep.examples["trial"])
+    if without and sweep.examples["trial"].nunique():
+        lines.append(f"no intervals where runs have no examples.parquet: {', '.join(sorted(without))}")
+    if layers["difference_p"].notna().any():
+        lines.append(
+            "p: two-sided sign-flip permutation test over paired seeds, not corrected for the number of layers"
+        )
     if layers["pairs"].lt(_PAIRS_NEEDED).any():
         lines.append("with fewer than six paired seeds no difference can be called significant")
     return lines

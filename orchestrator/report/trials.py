@@ -18,6 +18,7 @@ from sqlalchemy.pool import StaticPool
 from dlfa.config import suggestion
 from dlfa.errors import ConfigError, DataError
 from dlfa.tasks import TASKS
+from dlfa.trial import EXAMPLES
 from dlfa.untrusted import load_yaml
 from orchestrator.settings import is_name
 
@@ -47,6 +48,8 @@ COLUMNS = {
 }
 """Columns of a sweep's frame and their types; other searched parameters follow under their own names."""
 
+_EXAMPLE_TYPES = {"language": "string", "example": "int64", "numerator": "float64", "denominator": "float64"}
+_EXAMPLE = ["trial", *_EXAMPLE_TYPES]
 _NUMBERS = ["trial", "split", "language", "metric", "step", "value"]
 _REQUIRED = {"name": str, "task": str, "encoder": str, "data": dict, "select_on": str, "provenance": dict}
 _REQUIRED_DATA = {"path": str, "source_language": str}
@@ -71,6 +74,13 @@ class Sweep:
     split is `dev` or `train` (one row per report), `test` (step: the best one) or `selection` (a
     COMPLETE trial's selection score, under the task's main metric). language is missing for train,
     selection and aggregates. Scores are in percent. A trial without any number has one row.
+    """
+
+    examples: pd.DataFrame
+    """What each test example adds to the main score of each run that tables of best layers rest on.
+
+    trial, language, example (from 0), numerator, denominator: 100 times the ratio of their sums is the score. Runs
+    of versions that wrote no examples have none.
     """
 
 
@@ -99,7 +109,7 @@ def load(folder: Path) -> Sweep:
 
     Raises:
         ConfigError: The folder is missing or holds no readable sweep.
-        DataError: Two confirm runs contradict each other.
+        DataError: Two confirm runs contradict each other, or a run's examples cannot be read.
     """
     settings = _read_settings(folder)
     try:
@@ -115,7 +125,13 @@ def load(folder: Path) -> Sweep:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{folder}: study.db cannot be read: it is no sweep's ({reason})") from error
     _check_confirmed(folder, frame)
-    return Sweep(name=settings["name"], settings=settings, layers=_layers(studies["search"]), frame=frame)
+    return Sweep(
+        name=settings["name"],
+        settings=settings,
+        layers=_layers(studies["search"]),
+        frame=frame,
+        examples=_examples(folder, frame, TASKS[settings["task"]].metric),
+    )
 
 
 def confirmed_runs(frame: pd.DataFrame) -> pd.DataFrame:
@@ -264,3 +280,21 @@ def _check_confirmed(folder: Path, frame: pd.DataFrame) -> None:
             f"{folder}: {', '.join(runs.loc[mixed | twice, 'trial'])} contradict each other; allowed: one "
             "configuration per fusion layer and one run of it per seed, all others superseded"
         )
+
+
+def _examples(folder: Path, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    parts = [pd.DataFrame(columns=_EXAMPLE)]
+    for trial in confirmed_runs(frame)["trial"].unique():
+        path = folder / "trials" / trial / EXAMPLES
+        if not path.exists():
+            continue
+        try:
+            found = pd.read_parquet(path, columns=[*_EXAMPLE_TYPES, "metric"], filters=[("metric", "==", metric)])
+            found = found.astype(_EXAMPLE_TYPES)
+            if found.duplicated(["language", "example"]).any():
+                raise ValueError("an example stands there twice")
+        except (OSError, ValueError, LookupError, RuntimeError) as error:  # RuntimeError: some of pyarrow's
+            raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        parts.append(found.assign(trial=trial)[_EXAMPLE])
+    examples: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return examples

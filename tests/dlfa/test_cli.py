@@ -111,7 +111,7 @@ def test_prints_every_report_and_the_scores(trained: tuple[Done, Path], toy: Toy
 
 def test_writes_scores_predictions_and_model_and_nothing_else(trained: tuple[Done, Path]) -> None:
     _, out = trained
-    assert sorted(path.name for path in out.iterdir()) == ["model", "predictions", "scores.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["examples.parquet", "model", "predictions", "scores.json"]
     assert [path.name for path in (out / "predictions").iterdir()] == ["udpos"]
     assert sorted(path.name for path in (out / "predictions" / "udpos").iterdir()) == [
         f"test-{language}.tsv" for language in LANGUAGES

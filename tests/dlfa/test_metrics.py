@@ -8,7 +8,7 @@ import seqeval.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlfa.metrics import aggregate, pair_scores, tagging_scores
+from dlfa.metrics import aggregate, pair_scores, pair_tallies, tagging_scores, tagging_tallies
 from dlfa.tasks import TASKS
 
 IOB2 = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
@@ -41,6 +41,30 @@ def test_f1_is_that_of_xtreme(labels: tuple[str, ...], right: float) -> None:
         pairs = [pair for g, p in zip(gold, predicted, strict=True) for pair in zip(g, p, strict=True)]
         assert scores["accuracy"] == pytest.approx(100 * sum(g == p for g, p in pairs) / len(pairs), abs=1e-9)
         assert (scores["f1"] == 100) == (right == 1)
+
+
+@pytest.mark.parametrize("labels", [TASKS["udpos"].labels, IOB2], ids=["bare tags", "IOB2"])
+@pytest.mark.parametrize("right", [0.0, 0.5, 1.0])
+def test_what_sentences_add_is_the_score(labels: tuple[str, ...], right: float) -> None:
+    for seed in range(5):
+        gold, predicted = drawn(labels, seed, right)
+        scores = tagging_scores(gold, predicted)
+        for metric, tally in tagging_tallies(gold, predicted).items():
+            assert tally.shape == (len(gold), 2)
+            numerator, denominator = tally.sum(axis=0)
+            assert 100 * numerator / denominator == pytest.approx(scores[metric], abs=1e-9)
+
+
+def test_what_a_sentence_adds() -> None:
+    tallies = tagging_tallies([["DET", "NOUN", "NOUN"], ["NOUN"]], [["DET", "NOUN", "VERB"], ["VERB"]])
+    # Chunks: DET, NOUN NOUN against DET, NOUN, VERB, one in common; then one against another.
+    assert tallies["f1"].tolist() == [[2, 5], [0, 2]]
+    assert tallies["accuracy"].tolist() == [[2, 3], [0, 1]]
+
+
+def test_what_a_pair_adds() -> None:
+    assert pair_tallies([["0"], ["1"]], [["0"], ["0"]])["accuracy"].tolist() == [[1, 1], [0, 1]]
+    assert pair_tallies([], [])["accuracy"].shape == (0, 2)
 
 
 def test_chunk_f1_of_bare_tags_lies_below_token_accuracy() -> None:

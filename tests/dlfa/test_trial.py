@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
 import pytest
 import torch
 from seqeval.metrics import f1_score
@@ -17,7 +18,7 @@ from dlfa.data.sources import Sentence, Source, Split, open_source
 from dlfa.errors import ConfigError, DataError
 from dlfa.progress import Report
 from dlfa.tasks import TASKS
-from dlfa.trial import TrialResult, open_corpus, run_trial, sets_read
+from dlfa.trial import EXAMPLES, TrialResult, open_corpus, run_trial, sets_read
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* seems not to be NE tag")
 
@@ -220,11 +221,28 @@ def test_limits_hold_for_every_set(result: TrialResult) -> None:
 def test_what_is_written(result: TrialResult, tmp_path: Path) -> None:
     result.save(tmp_path / "out")
     files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
-    assert files == [*(f"predictions/udpos/test-{lang}.tsv" for lang in ("de", "en", "es", "fr")), "scores.json"]
+    predictions = [f"predictions/udpos/test-{lang}.tsv" for lang in ("de", "en", "es", "fr")]
+    assert files == ["examples.parquet", *predictions, "scores.json"]
     text = (tmp_path / "out" / "predictions" / "udpos" / "test-de.tsv").read_text()
     assert [block.split("\n") for block in text.removesuffix("\n\n").split("\n\n")] == result.predictions["de"]
     assert text.endswith("\n\n")
     assert json.loads((tmp_path / "out" / "scores.json").read_text()) == json.loads(json.dumps(result.summary()))
+
+
+def test_examples_add_up_to_the_scores(result: TrialResult, tmp_path: Path) -> None:
+    result.save(tmp_path)
+    examples = pd.read_parquet(tmp_path / EXAMPLES)
+    assert list(examples.columns) == ["language", "metric", "example", "numerator", "denominator"]
+    for (language, metric), rows in examples.groupby(["language", "metric"]):
+        assert list(rows["example"]) == list(range(30))
+        score = 100 * rows["numerator"].sum() / rows["denominator"].sum()
+        assert result.scores[f"test/{language}/{metric}"] == pytest.approx(score, abs=1e-9)
+    assert len(examples) == 4 * 2 * 30
+
+
+def test_without_labels_there_are_no_examples(result: TrialResult, tmp_path: Path) -> None:
+    replace(result, tallies={}).save(tmp_path)
+    assert pd.read_parquet(tmp_path / EXAMPLES).empty
 
 
 class Stop(Exception):

@@ -45,6 +45,22 @@ def test_the_terminal_gets_aligned_plain_text() -> None:
     )
 
 
+def test_an_interval_stands_beside_its_difference_in_place_of_a_standard_deviation() -> None:
+    table = BEST.drop(columns=["dropout", "avg_target", "avg_target_sd"]).assign(
+        difference_low=[float("nan"), -0.26, -2.5], difference_high=[float("nan"), 1.734, -0.25]
+    )
+    assert render(table, [], "Best layers", "table") == (
+        "Best layers\n"
+        "\n"
+        "   layer  learning rate            difference  pairs\n"
+        "--------  -------------  --------------------  -----\n"
+        "baseline        3.0e-05                     -      0\n"
+        "      3*        2.0e-05  +0.73 [-0.26, +1.73]      2\n"
+        "      10        1.2e-06  -1.50 [-2.50, -0.25]      1\n"
+    )
+    assert r"3* & 2.0e-05 & +0.73 [$-$0.26, +1.73] & 2 \\" in render(table, [], "Best layers", "latex")
+
+
 def test_markdown_is_a_pipe_table_with_the_notes_as_a_list() -> None:
     assert render(BEST, NOTES, "Best layers", "markdown") == (
         "**Best layers**\n"
@@ -122,7 +138,7 @@ def test_a_finished_sweep_shows_layers_and_languages_with_its_notes_once(
     sweep = load(write_sweep())
     text = render_sweep(sweep, format)
     if format == "csv":
-        assert text == render(best_layers(sweep.frame), [], "", "csv")
+        assert text == render(best_layers(sweep.frame, sweep.examples), [], "", "csv")
         return
     titles = ["Best fusion layers of sweep udpos-1 (udpos)", "Scores per language of sweep udpos-1 (udpos)"]
     titles.append("Learning curves of sweep udpos-1 (udpos)")
@@ -165,11 +181,16 @@ def test_reports_are_written_as_files(write_sweep: WriteSweep, tmp_path: Path, t
     out = tmp_path / "new" / "reports"
     written = write_reports(sweep, out)
     pictures = PICTURES if trials is None else {p for p in PICTURES if trials and p.startswith("search")}
-    assert set(out.iterdir()) == set(written) == {out / name for name in FILES | {"notes.txt"} | pictures}
+    assert (
+        set(out.iterdir())
+        == set(written)
+        == {out / name for name in FILES | {"notes.txt", "trials.parquet"} | pictures}
+    )
     assert (out / "notes.txt").read_text(encoding="utf-8").splitlines() == notes(sweep)
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "trials.parquet"), sweep.frame)
     tables = {
-        "best_layers": best_layers(sweep.frame),
-        "per_language": per_language(sweep.frame),
+        "best_layers": best_layers(sweep.frame, sweep.examples),
+        "per_language": per_language(sweep.frame, sweep.examples),
         "learning_curves": learning_curves(sweep.frame),
         "search": search_trials(sweep.frame),
     }
@@ -210,7 +231,7 @@ def test_reports_replace_older_ones_whole_or_not_at_all(
             write_reports(sweep, out)
     assert str(error.value) == f"{out}: reports cannot be written there: No space left on device"
     assert (out / "best_layers.csv").read_text() == "old"
-    assert {path.name for path in out.iterdir()} == FILES | PICTURES | {"notes.txt"}
+    assert {path.name for path in out.iterdir()} == FILES | PICTURES | {"notes.txt", "trials.parquet"}
     write_reports(sweep, out)
     assert (out / "best_layers.csv").read_text(encoding="utf-8") == before
     assert opened.read_text() == "old"  # who has the old file open still reads all of it

@@ -1,5 +1,6 @@
 """Small frames with answers worked by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from orchestrator.report.tables import best_layers, best_of_each, learning_curve
 from orchestrator.report.trials import COLUMNS, Sweep, load
 
 from .conftest import COMPLETE, CONFIRM, FAIL, RUNNING, SEARCH, SETTINGS, WriteSweep, dlfa, none, scores
+
+NO_EXAMPLES = pd.DataFrame(columns=["trial", "language", "example", "numerator", "denominator"])
 
 Numbers = dict[tuple[str, str | None, str, int | None], float]
 """Values by split, language, metric and step."""
@@ -81,6 +84,7 @@ def test_layers_are_compared_with_the_baseline_seed_by_seed() -> None:
         "difference",
         "difference_sd",
         "pairs",
+        "difference_p",
         "source",
         "worst",
         "gap",
@@ -237,7 +241,7 @@ def test_with_oracle_selection_the_last_score_is_the_mean_over_targets() -> None
 
 
 def make_sweep(frame: pd.DataFrame, layers: tuple[int, ...] = (), **settings: Any) -> Sweep:
-    return Sweep(name="s", settings={**SETTINGS, **settings}, layers=layers, frame=frame)
+    return Sweep(name="s", settings={**SETTINGS, **settings}, layers=layers, frame=frame, examples=NO_EXAMPLES)
 
 
 def test_notes_state_what_a_finished_sweep_rests_on(write_sweep: WriteSweep) -> None:
@@ -337,7 +341,9 @@ def test_learning_curves_are_means_over_the_runs_of_baseline_and_selected_layer(
 
 
 def of(frame: pd.DataFrame, name: str, task: str) -> Sweep:
-    return Sweep(name=name, settings={**SETTINGS, "name": name, "task": task}, layers=(), frame=frame)
+    return Sweep(
+        name=name, settings={**SETTINGS, "name": name, "task": task}, layers=(), frame=frame, examples=NO_EXAMPLES
+    )
 
 
 def test_the_selected_layer_of_each_sweep_stands_beside_its_baseline() -> None:
@@ -363,3 +369,51 @@ def test_a_sweep_without_confirmed_layers_has_no_row_and_one_without_baseline_no
     assert column(table, "sweep") == ["alone"]
     assert column(table, "dlfa") == [50]
     assert column(table, "baseline") == column(table, "difference") == [None]
+
+
+def test_intervals_stand_beside_the_differences_of_runs_that_have_examples() -> None:
+    frame = make_frame(
+        confirm(None, 1, dev=80.0, target=60.0),
+        confirm(2, 1, dev=81.0, target=61.0),
+        confirm(3, 1, dev=83.0, target=62.0),  # without examples
+    )
+    gains = {"confirm-0000": {"en": 0, "de": 0, "fr": 0}, "confirm-0001": {"en": 5, "de": 1, "fr": 3}}
+    rows = [
+        (trial, language, example, right + gain[language], 10)
+        for trial, gain in gains.items()
+        for language in gain
+        for example, right in enumerate((1, 2, 3, 4))
+    ]
+    examples = pd.DataFrame(rows, columns=NO_EXAMPLES.columns)
+    table = best_layers(frame, examples)
+    assert column(table, "fusion_layer") == [None, 2, 3]
+    for edge in ("difference_low", "difference_high"):
+        assert column(table, edge) == [None, pytest.approx(20.0), None]
+    columns = list(table.columns)
+    at = columns.index("difference")
+    assert columns[at : at + 4] == ["difference", "difference_low", "difference_high", "difference_sd"]
+
+    selected = frame[~frame["fusion_layer"].eq(3).fillna(False)]
+    languages = per_language(selected, examples)
+    assert column(languages, "language") == ["en", "de", "fr"]
+    assert column(languages, "difference_low") == [pytest.approx(50.0), pytest.approx(10.0), pytest.approx(30.0)]
+
+    sweep = replace(make_sweep(frame), examples=examples)
+    lines = notes(sweep)
+    assert "[low, high]: 95 % interval, 2000 bootstrap draws of test sentences and of paired seeds" in lines
+    assert "no intervals where runs have no examples.parquet: confirm-0002" in lines
+    assert not any("interval" in line for line in notes(make_sweep(frame)))
+
+
+def test_six_paired_seeds_give_a_p_value_and_five_none() -> None:
+    seeds = range(1, 7)
+    frame = make_frame(
+        *(confirm(None, seed, dev=80.0, target=60.0 + seed) for seed in seeds),
+        *(confirm(2, seed, dev=81.0, target=61.0 + 1.5 * seed) for seed in seeds),
+        *(confirm(3, seed, dev=81.0, target=61.0 + 1.5 * seed) for seed in seeds if seed < 6),
+    )
+    table = best_layers(frame)
+    # All six differences are above 0: of the 64 ways to flip their signs, this one and its opposite are the furthest.
+    assert column(table, "difference_p") == [None, pytest.approx(2 / 64), None]
+    lines = notes(make_sweep(frame))
+    assert "p: two-sided sign-flip permutation test over paired seeds, not corrected for the number of layers" in lines

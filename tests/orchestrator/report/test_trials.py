@@ -1,6 +1,7 @@
 import hashlib
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from dlfa.errors import ConfigError, DataError
+from dlfa.trial import EXAMPLES
 from orchestrator.report.trials import COLUMNS, load, load_many
 
 from .conftest import COMPLETE, CONFIRM, RUNNING, SEARCH, WriteSweep, dlfa, none, report, scores
@@ -262,3 +264,56 @@ def test_many_sweeps_are_read_once_each_and_every_wrong_name_is_told(write_sweep
         f"{runs}/a: no such sweep; sweeps in {runs}: udpos-1, udpos-2; "
         f"{runs}/b: no such sweep; sweeps in {runs}: udpos-1, udpos-2"
     )
+
+
+def write_examples(folder: Path, trial: str, right: Sequence[int]) -> None:
+    """Write a run's examples of two languages, each example with so many of ten right; accuracy has all of them."""
+    path = folder / "trials" / trial / EXAMPLES
+    path.parent.mkdir(parents=True)
+    rows = [
+        (language, metric, example, 10 if metric == "accuracy" else value, 10)
+        for language in ("de", "en")
+        for metric in ("f1", "accuracy")
+        for example, value in enumerate(right)
+    ]
+    columns = ["language", "metric", "example", "numerator", "denominator"]
+    pd.DataFrame(rows, columns=columns).to_parquet(path)
+
+
+def test_examples_of_the_runs_that_count_are_read_for_the_main_metric(write_sweep: WriteSweep) -> None:
+    folder = write_sweep()
+    assert load(folder).examples.empty
+    for number, right in enumerate([(1, 2), (3, 4), (5, 5), (6, 7)]):  # confirm-0002 is superseded
+        write_examples(folder, f"confirm-{number:04d}", right)
+    examples = load(folder).examples
+    assert list(examples.columns) == ["trial", "language", "example", "numerator", "denominator"]
+    assert sorted(examples["trial"].unique()) == ["confirm-0000", "confirm-0001", "confirm-0003"]
+    of_last = examples[examples["trial"].eq("confirm-0003")]
+    assert of_last.drop(columns="trial").to_numpy().tolist() == [
+        ["de", 0, 6, 10], ["de", 1, 7, 10], ["en", 0, 6, 10], ["en", 1, 7, 10],
+    ]  # fmt: skip
+
+
+def test_an_example_that_stands_twice_is_told(write_sweep: WriteSweep) -> None:
+    folder = write_sweep()
+    write_examples(folder, "confirm-0000", (1, 2))
+    path = folder / "trials" / "confirm-0000" / EXAMPLES
+    twice = pd.concat([pd.read_parquet(path)] * 2)
+    twice.to_parquet(path)
+    with pytest.raises(DataError, match=r"examples\.parquet: cannot be read \(an example stands there twice\)$"):
+        load(folder)
+    twice.assign(numerator="many").to_parquet(path)
+    with pytest.raises(DataError, match=r"examples\.parquet: cannot be read \("):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing more", b"{}"])
+def test_examples_that_cannot_be_read_are_told(write_sweep: WriteSweep, content: bytes) -> None:
+    folder = write_sweep()
+    path = folder / "trials" / "confirm-0000" / EXAMPLES
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        load(folder)
+    assert str(error.value).startswith(f"{path}: cannot be read (")
+    assert "\n" not in str(error.value)
