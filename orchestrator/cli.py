@@ -5,6 +5,7 @@ import errno
 import itertools
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -123,8 +124,8 @@ def _report_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('dlfa-sweep')}")
     parser.add_argument("names", metavar="NAME", nargs="+", help="sweep in the storage folder")
     parser.add_argument("--storage", metavar="DIR", default="runs", help="folder of sweeps (default runs)")
-    parser.add_argument("--format", choices=("table", "csv", "markdown", "latex"), default="table")
-    parser.add_argument("--out", metavar="DIR", help="also write every table as CSV, Markdown and LaTeX")
+    parser.add_argument("--format", choices=("table", "csv", "markdown", "latex", "json", "html"), default="table")
+    parser.add_argument("--out", metavar="DIR", help="also write all of it to a folder, in every format")
     return parser
 
 
@@ -294,19 +295,23 @@ def _changes(args: argparse.Namespace, storage: Path) -> dict[str, Any]:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from orchestrator.report import load_many, render_sweep, render_together, write_reports
+    from orchestrator.report import load_many, render_sweep, render_together, to_html, to_json, write_reports
 
+    documents = {"html": to_html, "json": to_json}
     storage = absolute("--storage", args.storage, "a folder of sweeps")
     out = None if args.out is None else writable("--out", args.out)
     sweeps = load_many(args.names, storage)
-    if args.format != "csv" or len(sweeps) == 1:  # CSV is one table
-        for sweep in sweeps:
-            print(render_sweep(sweep, args.format))
-    if len(sweeps) > 1:
-        print(render_together(sweeps, args.format))
+    if args.format in documents:
+        print(documents[args.format](sweeps), end="")
+    else:
+        if args.format != "csv" or len(sweeps) == 1:  # CSV is one table
+            for sweep in sweeps:
+                print(render_sweep(sweep, args.format))
+        if len(sweeps) > 1:
+            print(render_together(sweeps, args.format))
     if out is not None:
         for sweep in sweeps:
             folder = out if len(sweeps) == 1 else out / sweep.name
             write_reports(sweep, folder)
-            print(f"wrote {folder}")
+            print(f"wrote {folder}", file=sys.stdout if args.format == "table" else sys.stderr)
     return 0

@@ -1,28 +1,31 @@
-"""Tables as text: for the terminal, as CSV, Markdown and LaTeX; and as files in a folder."""
+"""Tables as text: for the terminal, as CSV, Markdown and LaTeX."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from dlfa.errors import ConfigError
-from dlfa.files import atomic_write
-from orchestrator.report.plots import write_plots
 from orchestrator.report.tables import best_layers, best_of_each, learning_curves, notes, per_language, search_trials
 from orchestrator.report.trials import Sweep
 
-__all__ = ["FORMATS", "Format", "render", "render_sweep", "render_together", "write_reports"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "numeric_columns",
+    "render",
+    "render_sweep",
+    "render_together",
+    "sweep_tables",
+    "text_cells",
+    "together",
+]
 
 Format = Literal["table", "csv", "markdown", "latex"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
-FRAME = "trials.parquet"
-
 _PERCENT = ("dev", "avg_target", "source", "worst", "gap", "baseline", "dlfa", "score", "value")
-_FILES: Final[dict[str, Format]] = {"csv": "csv", "md": "markdown", "tex": "latex"}
 _LATEX = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
@@ -54,7 +57,7 @@ def render_sweep(sweep: Sweep, format: Format) -> str:
     CSV is the first of these tables alone.
     """
     lines = notes(sweep)
-    tables = _tables(sweep)
+    tables = sweep_tables(sweep)
     shown = ["search"] if tables["best_layers"][1].empty else ["best_layers", "per_language", "learning_curves"]
     if format == "csv":
         shown = shown[:1]
@@ -67,41 +70,20 @@ def render_sweep(sweep: Sweep, format: Format) -> str:
 
 
 def render_together(sweeps: Sequence[Sweep], format: Format) -> str:
-    """Return the table of several sweeps: the selected layer of each beside its baseline, and what each rests on."""
+    """Return the table of several sweeps: see `together`."""
+    title, table, lines = together(sweeps)
+    return render(table, lines, title, format)
+
+
+def together(sweeps: Sequence[Sweep]) -> tuple[str, pd.DataFrame, list[str]]:
+    """Return title, table and notes of several sweeps: the selected layer of each beside its baseline."""
     lines = {sweep.name: notes(sweep) for sweep in sweeps}
     common = [line for line in lines[sweeps[0].name] if all(line in others for others in lines.values())]
     own = [f"{name}: {line}" for name, found in lines.items() for line in found if line not in common]
-    return render(best_of_each(sweeps), common + own, "Best fusion layer of each sweep", format)
+    return "Best fusion layer of each sweep", best_of_each(sweeps), common + own
 
 
-def write_reports(sweep: Sweep, out: Path) -> list[Path]:
-    """Write every table as CSV, Markdown and LaTeX, the notes beside them, the frame beneath, and the pictures.
-
-    Returns:
-        The files; `trials.parquet` is the frame.
-
-    Raises:
-        ConfigError: The folder cannot be written.
-    """
-    lines = notes(sweep)
-    texts = {
-        f"{name}.{suffix}": render(table, lines, title, format)
-        for name, (title, table) in _tables(sweep).items()
-        for suffix, format in _FILES.items()
-    }
-    texts["notes.txt"] = "".join(f"{line}\n" for line in lines)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            atomic_write(out / name, text)
-        atomic_write(out / FRAME, sweep.frame.to_parquet(index=False))
-        pictures = write_plots(sweep, out)
-    except OSError as error:
-        raise ConfigError(f"{out}: reports cannot be written there: {error.strerror}") from error
-    return [*(out / name for name in texts), out / FRAME, *pictures]
-
-
-def _tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
+def sweep_tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
     """Return title and table by file name."""
     of_sweep = f"of sweep {sweep.name} ({sweep.settings['task']})"
     return {
@@ -112,7 +94,7 @@ def _tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
     }
 
 
-def _cells(table: pd.DataFrame) -> pd.DataFrame:
+def text_cells(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table as text, column names being headings; intervals, or else standard deviations, join their means."""
     text: dict[str, list[str]] = {}
     hidden = ["fusion", "selected", *(f"{column}_{what}" for column in table for what in ("sd", "low", "high"))]
@@ -143,7 +125,7 @@ def _heading(column: str) -> str:
     return named.get(column, column.replace("_", " "))
 
 
-def _right(table: pd.DataFrame, cells: pd.DataFrame) -> list[bool]:
+def numeric_columns(table: pd.DataFrame, cells: pd.DataFrame) -> list[bool]:
     """Tell which columns of the text are numbers, which align right."""
     numeric = {_heading(str(column)) for column in table if is_numeric_dtype(table[column])}
     return [heading in numeric for heading in cells]
@@ -164,10 +146,10 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _plain(table: pd.DataFrame, notes: Sequence[str], title: str) -> str:
-    cells = _cells(table)
+    cells = text_cells(table)
     columns = [[str(heading), *cells[heading]] for heading in cells]
     aligned = []
-    for (first, *_), column, right in zip(columns, columns, _right(table, cells), strict=True):
+    for (first, *_), column, right in zip(columns, columns, numeric_columns(table, cells), strict=True):
         width = max(map(len, column))
         aligned.append([c.rjust(width) if right else c.ljust(width) for c in [first, "-" * width, *column[1:]]])
     rows = ["  ".join(row).rstrip() for row in zip(*aligned, strict=True)]
@@ -179,8 +161,8 @@ def _csv(table: pd.DataFrame, notes: Sequence[str], title: str) -> str:
 
 
 def _markdown(table: pd.DataFrame, notes: Sequence[str], title: str) -> str:
-    cells = _cells(table)
-    rule = ["--:" if right else ":--" for right in _right(table, cells)]
+    cells = text_cells(table)
+    rule = ["--:" if right else ":--" for right in numeric_columns(table, cells)]
     rows = [list(cells.columns), rule, *([_escape_markdown(c) for c in row] for row in cells.to_numpy())]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     listed = [f"- {_escape_markdown(note)}" for note in notes]
@@ -188,9 +170,9 @@ def _markdown(table: pd.DataFrame, notes: Sequence[str], title: str) -> str:
 
 
 def _latex(table: pd.DataFrame, notes: Sequence[str], title: str) -> str:
-    cells = _cells(table)
+    cells = text_cells(table)
     caption = f"{title}: {'; '.join(notes)}." if notes else f"{title}."
-    alignment = "".join("r" if right else "l" for right in _right(table, cells))
+    alignment = "".join("r" if right else "l" for right in numeric_columns(table, cells))
     return "\n".join(
         [
             r"\begin{table}",
