@@ -79,7 +79,7 @@ def test_a_page_has_notes_tables_and_pictures_and_needs_nothing_else(write_sweep
     assert [title.split(" of ")[0] for title in page.texts["h2"]] == [
         "Best fusion layers", "Scores per language", "Search trials",
     ]  # fmt: skip
-    assert {"baseline", "1*", "56.50"} <= set(page.texts["td"])
+    assert {"baseline", "1*", "56.50 ± 1.41"} <= set(page.texts["td"])
     assert text.count("<svg") == text.count("</svg>") == 3
     ids = re.findall(r'<clipPath id="([^"]+)"', text)
     assert len(set(ids)) == len(ids) > 0
