@@ -20,7 +20,7 @@ test: $(VENV)/.installed
 
 # Every fault of docs/reliability.md, the driver killed at 20 moments among them: far longer than the tests.
 chaos: $(VENV)/.installed
-	$(BIN)/python -m pytest tests/faults tests/orchestrator -m "chaos or not chaos" --moments 20
+	$(BIN)/python -m pytest tests/faults tests/orchestrator tests/test_examples.py -m "chaos or not chaos" --moments 20
 
 # What CI runs beside the tests.
 check: $(VENV)/.installed

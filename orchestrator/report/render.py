@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, get_args
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from orchestrator.report.families import alikeness, families, families_of, similarity
 from orchestrator.report.tables import best_layers, best_of_each, learning_curves, notes, per_language, search_trials
 from orchestrator.report.trials import Sweep
 
@@ -86,10 +87,21 @@ def together(sweeps: Sequence[Sweep]) -> tuple[str, pd.DataFrame, list[str]]:
 def sweep_tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
     """Return title and table by file name."""
     of_sweep = f"of sweep {sweep.name} ({sweep.settings['task']})"
+    alike = similarity(sweep.frame)
+    found = alikeness(alike, families_of(alike.index))
+    profiles = (
+        ""
+        if found is None
+        else (
+            f": gain profiles correlate {found.within:.2f} within families and {found.between:.2f} between, "
+            f"one-sided permutation p {found.p:.3f}"
+        )
+    )
     return {
         "best_layers": (f"Best fusion layers {of_sweep}", best_layers(sweep.frame, sweep.examples)),
         "per_language": (f"Scores per language {of_sweep}", per_language(sweep.frame, sweep.examples)),
         "learning_curves": (f"Learning curves {of_sweep}", learning_curves(sweep.frame)),
+        "families": (f"Families {of_sweep}{profiles}", families(sweep.frame)),
         "search": (f"Search trials {of_sweep}", search_trials(sweep.frame)),
     }
 
@@ -140,7 +152,7 @@ def _cell(column: str, value: Any) -> str:
         return f"{value:.1e}"
     if column == "difference_p":
         return f"{value:.3f}"
-    if column.startswith("difference"):
+    if column.startswith(("difference", "layer_")):
         return f"{value:+.2f}"
     return f"{value:.2f}" if column.startswith(_PERCENT) else f"{value:.4g}"
 

@@ -35,16 +35,29 @@ def _wait() -> None:
         time.sleep(0.05)
 
 
-def _diverge() -> None:
+def _next_loss(changed: Callable[[Any], Any]) -> None:
     from torch.nn import functional
 
     cross_entropy = functional.cross_entropy
 
-    def diverged(*args: Any, **options: Any) -> Any:
+    def once(*args: Any, **options: Any) -> Any:
         functional.cross_entropy = cross_entropy  # the process goes on with other trials
-        return cross_entropy(*args, **options) * float("nan")
+        return changed(cross_entropy(*args, **options))
 
-    functional.cross_entropy = diverged
+    functional.cross_entropy = once
+
+
+def _diverge() -> None:
+    _next_loss(lambda loss: loss * float("nan"))
+
+
+def _fill() -> None:
+    def full(loss: Any) -> Any:
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    _next_loss(full)
 
 
 _FAULTS: Mapping[str, Callable[[], None]] = {
@@ -53,6 +66,7 @@ _FAULTS: Mapping[str, Callable[[], None]] = {
     "hang": _hang,
     "wait": _wait,
     "diverge": _diverge,
+    "fill": _fill,
 }
 
 

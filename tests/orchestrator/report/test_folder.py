@@ -8,6 +8,7 @@ import pytest
 
 from dlfa.errors import ConfigError
 from orchestrator.report.documents import to_html, to_json
+from orchestrator.report.families import families
 from orchestrator.report.folder import write_reports
 from orchestrator.report.render import render
 from orchestrator.report.tables import best_layers, learning_curves, notes, per_language, search_trials
@@ -15,7 +16,7 @@ from orchestrator.report.trials import load
 
 from .conftest import SEARCH, Trial, WriteSweep
 
-NAMES = ("best_layers", "per_language", "learning_curves", "search")
+NAMES = ("best_layers", "per_language", "learning_curves", "search", "families")
 FILES = {f"{name}.{end}" for name in NAMES for end in ("csv", "md", "tex")} | {
     "notes.txt", "report.html", "report.json", "trials.parquet",
 }  # fmt: skip
@@ -38,6 +39,7 @@ def test_reports_are_written_as_files(write_sweep: WriteSweep, tmp_path: Path, t
         "best_layers": best_layers(sweep.frame, sweep.examples),
         "per_language": per_language(sweep.frame, sweep.examples),
         "learning_curves": learning_curves(sweep.frame),
+        "families": families(sweep.frame),
         "search": search_trials(sweep.frame),
     }
     for name, table in tables.items():

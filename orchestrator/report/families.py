@@ -1,0 +1,115 @@
+"""Do languages of one family gain from the same layers? Similarity of gain profiles, within families and between."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dlfa.tasks.languages import find_language
+from orchestrator.report.tables import layers_by_language
+
+__all__ = ["Alikeness", "alikeness", "families", "families_of", "similarity"]
+
+_LAYERS_NEEDED = 4
+"""A correlation over fewer layers says nothing."""
+
+_PERMUTATIONS = 9999
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alikeness:
+    """How alike the gain profiles of languages are, within families and between them."""
+
+    within: float
+    """Mean correlation of two languages of one family."""
+
+    between: float
+    """Mean correlation of two languages of different families."""
+
+    p: float
+    """One-sided: how often families drawn at random, of the same sizes, are at least as much more alike within."""
+
+
+def similarity(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return how alike target languages are in what they gain: [languages, languages], Pearson correlations.
+
+    A language's gain profile is its difference to the baseline at every confirmed fusion layer, of which there must be
+    four. Languages without a difference at some layer, or with the same at all of them, are left out.
+    """
+    profiles = layers_by_language(frame).dropna()
+    profiles = profiles[~profiles.index.isin(set(frame["source_language"]))]
+    if len(profiles.columns) < _LAYERS_NEEDED:
+        profiles = profiles[:0]
+    profiles = profiles[profiles.std(axis=1) > 0]
+    names = list(profiles.index)
+    alike = np.atleast_2d(np.corrcoef(profiles.to_numpy("float64"))) if names else np.empty((0, 0))
+    table: pd.DataFrame = pd.DataFrame(alike, index=names, columns=names)
+    return table
+
+
+def families_of(languages: Any) -> dict[str, str]:
+    """Return the family of each language; those that nothing is known of are left out."""
+    found = {str(name): find_language(str(name)) for name in languages}
+    return {name: language.family for name, language in found.items() if language is not None}
+
+
+def alikeness(alike: pd.DataFrame, family: Mapping[str, str]) -> Alikeness | None:
+    """Compare similarities within families with those between them, by permuting which language is of which family.
+
+    Args:
+        alike: As `similarity` returns it.
+        family: Language to family; others are left out.
+
+    Returns:
+        None where there is no pair of languages within a family, or none between two.
+    """
+    names = [name for name in alike.index if name in family]
+    values = alike.loc[names, names].to_numpy("float64")
+    labels = np.unique([family[name] for name in names], return_inverse=True)[1]
+    upper = np.triu_indices(len(names), 1)
+
+    def means(order: NDArray[np.int64]) -> tuple[float, float]:
+        same = (order[:, None] == order[None, :])[upper]
+        return float(values[upper][same].mean()), float(values[upper][~same].mean())
+
+    pairs = (labels[:, None] == labels[None, :])[upper]
+    if not pairs.any() or pairs.all():
+        return None
+    within, between = means(labels)
+    chance = np.random.default_rng(0)
+    drawn = [means(chance.permutation(labels)) for _ in range(_PERMUTATIONS)]
+    # Rounded: the families as they are, drawn again, must not miss themselves.
+    beyond = sum(round(a - b, 9) >= round(within - between, 9) for a, b in drawn)
+    return Alikeness(within=within, between=between, p=(1 + beyond) / (1 + _PERMUTATIONS))
+
+
+def families(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what the families of target languages gain.
+
+    Returns:
+        One row per family, in order of name: family, languages (their codes), then for each confirmed fusion layer its
+        difference to the baseline, mean over the family's languages, in points (`layer_3`); within (mean correlation of
+        the gain profiles of two of its languages, NaN for one language or fewer than four layers). Languages that
+        nothing is known of stand under `unknown`.
+    """
+    gains = layers_by_language(frame)
+    gains = gains[~gains.index.isin(set(frame["source_language"]))]
+    alike, known = similarity(frame), families_of(gains.index)
+    rows = []
+    for name, of_family in gains.groupby([known.get(str(language), "unknown") for language in gains.index], sort=True):
+        members = [language for language in of_family.index if language in alike.index]
+        pairs = alike.loc[members, members].to_numpy("float64")[np.triu_indices(len(members), 1)]
+        rows.append(
+            {
+                "family": name,
+                "languages": " ".join(of_family.index),
+                **{f"layer_{layer}": value for layer, value in of_family.mean().items()},
+                "within": pairs.mean() if len(pairs) and name != "unknown" else float("nan"),
+            }
+        )
+    columns = ["family", "languages", *(f"layer_{layer}" for layer in gains.columns), "within"]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+    return table
