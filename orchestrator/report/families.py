@@ -32,6 +32,14 @@ class Alikeness:
     p: float
     """One-sided: how often families drawn at random, of the same sizes, are at least as much more alike within."""
 
+    @property
+    def told(self) -> str:
+        """In a few words."""
+        return (
+            f"gain profiles correlate {self.within:.2f} within families and {self.between:.2f} between, "
+            f"one-sided permutation p {self.p:.3f}"
+        )
+
 
 def similarity(frame: pd.DataFrame) -> pd.DataFrame:
     """Return how alike target languages are in what they gain: [languages, languages], Pearson correlations.

@@ -89,14 +89,7 @@ def sweep_tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
     of_sweep = f"of sweep {sweep.name} ({sweep.settings['task']})"
     alike = similarity(sweep.frame)
     found = alikeness(alike, families_of(alike.index))
-    profiles = (
-        ""
-        if found is None
-        else (
-            f": gain profiles correlate {found.within:.2f} within families and {found.between:.2f} between, "
-            f"one-sided permutation p {found.p:.3f}"
-        )
-    )
+    profiles = "" if found is None else f": {found.told}"
     return {
         "best_layers": (f"Best fusion layers {of_sweep}", best_layers(sweep.frame, sweep.examples)),
         "per_language": (f"Scores per language {of_sweep}", per_language(sweep.frame, sweep.examples)),
