@@ -1,5 +1,8 @@
 """Zero-shot predictions and scores of one language."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,9 +13,11 @@ from dlfa.data.batching import collate, evaluation_batches
 from dlfa.data.encode import EncodedSplit
 from dlfa.errors import DivergedError
 from dlfa.metrics import SCORES, TALLIES
-from dlfa.tasks import TaskSpec
+from dlfa.tasks import Kind, TaskSpec
 
 __all__ = ["predict", "score", "tally"]
+
+_Found = TypeVar("_Found")
 
 
 def predict(
@@ -64,9 +69,7 @@ def score(task: TaskSpec, split: EncodedSplit, predicted: NDArray[np.int16]) -> 
         split: Encoded examples with labels.
         predicted: Label indices, [W].
     """
-    gold = split.by_example(split.labels, task.labels)
-    found = SCORES[task.kind](gold, split.by_example(predicted, task.labels))
-    return {name: found[name] for name in task.metrics}
+    return _of_examples(SCORES, task, split, predicted)
 
 
 def tally(task: TaskSpec, split: EncodedSplit, predicted: NDArray[np.int16]) -> dict[str, NDArray[np.int64]]:
@@ -77,6 +80,16 @@ def tally(task: TaskSpec, split: EncodedSplit, predicted: NDArray[np.int16]) -> 
         split: Encoded examples with labels.
         predicted: Label indices, [W].
     """
+    return _of_examples(TALLIES, task, split, predicted)
+
+
+def _of_examples(
+    functions: Mapping[Kind, Callable[[Sequence[Sequence[str]], Sequence[Sequence[str]]], dict[str, _Found]]],
+    task: TaskSpec,
+    split: EncodedSplit,
+    predicted: NDArray[np.int16],
+) -> dict[str, _Found]:
+    """Return for each of the task's metrics what the function of its kind finds in the labels of the examples."""
     gold = split.by_example(split.labels, task.labels)
-    found = TALLIES[task.kind](gold, split.by_example(predicted, task.labels))
+    found = functions[task.kind](gold, split.by_example(predicted, task.labels))
     return {name: found[name] for name in task.metrics}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from bad_input.world import SPACE
 from rich.console import Console
 from toy import write_toy
 
@@ -21,18 +22,6 @@ from dlfa.tasks import TASKS
 from orchestrator.cli import report_main, sweep_main
 from orchestrator.prepare import Prepared, prepare
 from orchestrator.settings import SweepSettings, write_settings
-
-SPACE = """
-task: udpos
-trials: 12
-confirm_seeds: 2
-search:
-  fusion_layer: {low: 1, high: L-1}
-  reduction_ratio: {choices: [2, 4]}
-  learning_rate: {low: 3.0e-4, high: 1.0e-2, log: true}
-training: {epochs: 1, batch_size: 16, reports_per_trial: 2}
-max_length: 64
-"""
 
 
 @dataclass(frozen=True)
