@@ -35,6 +35,7 @@ __all__ = [
     "SETTINGS",
     "SweepSettings",
     "is_name",
+    "known_sweeps",
     "provenance",
     "read_settings",
     "sweep_folder",
@@ -188,9 +189,14 @@ def sweep_folder(storage: Path, name: str) -> Path:
             return storage / name
     except OSError as error:  # too long, or not to be looked into
         raise ConfigError(f"{name!r} is no sweep in {storage} ({error.strerror})") from error
-    known = sorted(path.parent.name for path in storage.glob(f"*/{SETTINGS}"))
+    known = known_sweeps(storage)
     hint = suggestion(Path(name).name, known)  # where a path was given: its last part
     raise ConfigError(f"{name!r} is no sweep in {storage}{hint}; allowed: {', '.join(known) or 'none there yet'}")
+
+
+def known_sweeps(storage: Path) -> list[str]:
+    """Return the names of the sweeps of a storage folder, sorted."""
+    return sorted(path.parent.name for path in storage.glob(f"*/{SETTINGS}"))
 
 
 def provenance(layout: str, encoder: str | None) -> dict[str, Any]:

@@ -91,8 +91,8 @@ def sweep_tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
     found = alikeness(alike, families_of(alike.index))
     profiles = "" if found is None else f": {found.told}"
     return {
-        "best_layers": (f"Best fusion layers {of_sweep}", best_layers(sweep.frame, sweep.examples)),
-        "per_language": (f"Scores per language {of_sweep}", per_language(sweep.frame, sweep.examples)),
+        "best_layers": (f"Best fusion layers {of_sweep}", best_layers(sweep.frame, sweep.intervals)),
+        "per_language": (f"Scores per language {of_sweep}", per_language(sweep.frame, sweep.intervals)),
         "learning_curves": (f"Learning curves {of_sweep}", learning_curves(sweep.frame)),
         "families": (f"Families {of_sweep}{profiles}", families(sweep.frame)),
         "search": (f"Search trials {of_sweep}", search_trials(sweep.frame)),

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import permutation_test
 
 from dlfa.tasks import TASKS
-from orchestrator.report.intervals import DRAWS, intervals
+from orchestrator.report.intervals import DRAWS
 from orchestrator.report.trials import COLUMNS, Sweep, confirmed_runs
 
 __all__ = [
@@ -36,12 +36,12 @@ _METRICS = {
 }
 
 
-def best_layers(frame: pd.DataFrame, examples: pd.DataFrame | None = None) -> pd.DataFrame:
+def best_layers(frame: pd.DataFrame, intervals: pd.DataFrame | None = None) -> pd.DataFrame:
     """Compare the fusion layers with the baseline, on COMPLETE confirm runs that are not superseded.
 
     Args:
         frame: Of a sweep.
-        examples: Of the same sweep; None: no intervals are wanted.
+        intervals: Of the same sweep, as `intervals` returns them; None: none are wanted.
 
     Returns:
         The baseline first (fusion_layer missing), then one row per fusion layer, ascending:
@@ -51,7 +51,7 @@ def best_layers(frame: pd.DataFrame, examples: pd.DataFrame | None = None) -> pd
         are), difference_p (two-sided sign-flip permutation test over these seeds, exact up to 13 of them; NaN with
         fewer than six, which cannot reach 0.05); source (source language), worst and gap (means); selected (the
         fusion layer with the highest dev, of equals the lower one). Scores in percent, sd with ddof=1 (NaN for one
-        run). With examples also difference_low and difference_high, a 95 % interval, NaN where runs have none.
+        run). With intervals also difference_low and difference_high, a 95 % interval, NaN where runs have none.
     """
     params = ["reduction_ratio", "learning_rate", *_extra(frame)]
     runs = _scored_runs(frame)
@@ -81,10 +81,9 @@ def best_layers(frame: pd.DataFrame, examples: pd.DataFrame | None = None) -> pd
     # Rounded: means of equal scores must not differ by the order in which they were added.
     dev = table["dev"].where(table["fusion_layer"].notna()).round(9)
     table["selected"] = dev.eq(dev.max()) & ~dev.duplicated()
-    if examples is None:
+    if intervals is None:
         return table
-    found = intervals(runs, examples, _source(frame))
-    return _with_intervals(table, found[found["language"].isna()], "fusion_layer")
+    return _with_intervals(table, intervals[intervals["language"].isna()], "fusion_layer")
 
 
 def _p_value(differences: pd.Series) -> float:
@@ -105,7 +104,7 @@ def best_of_each(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """
     rows = []
     for sweep in sweeps:
-        table = best_layers(sweep.frame, sweep.examples).assign(
+        table = best_layers(sweep.frame, sweep.intervals).assign(
             sweep=sweep.name, task=sweep.settings["task"], metric=TASKS[sweep.settings["task"]].metric
         )
         baseline = table[table["fusion_layer"].isna()].set_index("sweep")[["avg_target", "avg_target_sd"]]
@@ -116,18 +115,18 @@ def best_of_each(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     return result
 
 
-def per_language(frame: pd.DataFrame, examples: pd.DataFrame | None = None) -> pd.DataFrame:
+def per_language(frame: pd.DataFrame, intervals: pd.DataFrame | None = None) -> pd.DataFrame:
     """Compare the selected fusion layer with the baseline on each test language.
 
     Args:
         frame: Of a sweep.
-        examples: Of the same sweep; None: no intervals are wanted.
+        intervals: Of the same sweep, as `intervals` returns them; None: none are wanted.
 
     Returns:
         The source language first, then the others in order of their codes: language, baseline and dlfa
         (means over their confirm runs), difference (dlfa minus baseline, mean over the seeds that both
         have), for the task's main metric; then the same columns for each further metric, which they
-        end in (`baseline_accuracy`). In percent. With examples also difference_low and difference_high, a 95 %
+        end in (`baseline_accuracy`). In percent. With intervals also difference_low and difference_high, a 95 %
         interval for the main metric, NaN where runs have none.
     """
     runs = _runs_of_arms(frame)
@@ -142,10 +141,10 @@ def per_language(frame: pd.DataFrame, examples: pd.DataFrame | None = None) -> p
     ]
     means = pd.concat(parts, axis="columns")
     result: pd.DataFrame = means.reindex(_in_order(means.index, frame)).rename_axis("language").reset_index()
-    if examples is None:
+    if intervals is None:
         return result
-    found = intervals(runs.drop_duplicates("trial"), examples, _source(frame))
-    return _with_intervals(result, found, "language")
+    selected = runs.loc[runs["arm"].eq("dlfa"), "fusion_layer"]
+    return _with_intervals(result, intervals[intervals["fusion_layer"].isin(selected)], "language")
 
 
 def _with_intervals(table: pd.DataFrame, found: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -156,10 +155,6 @@ def _with_intervals(table: pd.DataFrame, found: pd.DataFrame, key: str) -> pd.Da
     table.insert(at, "difference_low", edges["low"].to_numpy("float64"))
     table.insert(at + 1, "difference_high", edges["high"].to_numpy("float64"))
     return table
-
-
-def _source(frame: pd.DataFrame) -> str:
-    return str(next(iter(frame["source_language"]), ""))
 
 
 def layers_by_language(frame: pd.DataFrame) -> pd.DataFrame:

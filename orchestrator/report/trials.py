@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from dlfa.errors import ConfigError, DataError
 from dlfa.tasks import TASKS
 from dlfa.trial import EXAMPLES
 from dlfa.untrusted import load_yaml
-from orchestrator.settings import is_name
+from orchestrator.report.intervals import intervals
+from orchestrator.settings import is_name, known_sweeps
 
 __all__ = ["COLUMNS", "Sweep", "confirmed_runs", "load", "load_many"]
 
@@ -82,6 +84,12 @@ class Sweep:
     trial, language, example (from 0), numerator, denominator: 100 times the ratio of their sums is the score. Runs
     of versions that wrote no examples have none.
     """
+
+    @cached_property
+    def intervals(self) -> pd.DataFrame:
+        """95 % intervals of differences to the baseline: see `orchestrator.report.intervals`."""
+        runs = confirmed_runs(self.frame).drop_duplicates("trial")
+        return intervals(runs, self.examples, str(self.settings["data"]["source_language"]))
 
 
 def load_many(names: Sequence[str], storage: Path) -> list[Sweep]:
@@ -177,7 +185,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 def _others(storage: Path, name: str) -> str:
     """Return the sweeps there are, for messages, and which of them may have been meant."""
-    known = sorted(path.parent.name for path in storage.glob("*/sweep.yaml"))
+    known = known_sweeps(storage)
     return f"{suggestion(name, known)}; sweeps in {storage}: {', '.join(known) or 'none'}"
 
 

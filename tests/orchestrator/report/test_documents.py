@@ -50,7 +50,7 @@ def test_json_has_the_numbers_of_the_tables(write_sweep: WriteSweep) -> None:
     sweep = load(write_sweep())
     (found,) = json.loads(to_json([sweep]))["sweeps"]
     assert (found["sweep"], found["task"], found["notes"]) == ("udpos-1", "udpos", notes(sweep))
-    table = best_layers(sweep.frame, sweep.examples)
+    table = best_layers(sweep.frame, sweep.intervals)
     rows = found["tables"]["best_layers"]
     assert [row["fusion_layer"] for row in rows] == [None, 1]
     for name in ("avg_target", "difference", "learning_rate"):

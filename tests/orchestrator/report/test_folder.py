@@ -36,8 +36,8 @@ def test_reports_are_written_as_files(write_sweep: WriteSweep, tmp_path: Path, t
     assert (out / "report.json").read_text(encoding="utf-8") == to_json([sweep])
     pd.testing.assert_frame_equal(pd.read_parquet(out / "trials.parquet"), sweep.frame)
     tables = {
-        "best_layers": best_layers(sweep.frame, sweep.examples),
-        "per_language": per_language(sweep.frame, sweep.examples),
+        "best_layers": best_layers(sweep.frame, sweep.intervals),
+        "per_language": per_language(sweep.frame, sweep.intervals),
         "learning_curves": learning_curves(sweep.frame),
         "families": families(sweep.frame),
         "search": search_trials(sweep.frame),

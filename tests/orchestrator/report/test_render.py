@@ -134,7 +134,7 @@ def test_a_finished_sweep_shows_layers_and_languages_with_its_notes_once(
     sweep = load(write_sweep())
     text = render_sweep(sweep, format)
     if format == "csv":
-        assert text == render(best_layers(sweep.frame, sweep.examples), [], "", "csv")
+        assert text == render(best_layers(sweep.frame, sweep.intervals), [], "", "csv")
         return
     titles = ["Best fusion layers of sweep udpos-1 (udpos)", "Scores per language of sweep udpos-1 (udpos)"]
     titles.append("Learning curves of sweep udpos-1 (udpos)")

@@ -385,7 +385,8 @@ def test_intervals_stand_beside_the_differences_of_runs_that_have_examples() -> 
         for example, right in enumerate((1, 2, 3, 4))
     ]
     examples = pd.DataFrame(rows, columns=NO_EXAMPLES.columns)
-    table = best_layers(frame, examples)
+    sweep = replace(make_sweep(frame), examples=examples)
+    table = best_layers(frame, sweep.intervals)
     assert column(table, "fusion_layer") == [None, 2, 3]
     for edge in ("difference_low", "difference_high"):
         assert column(table, edge) == [None, pytest.approx(20.0), None]
@@ -394,11 +395,10 @@ def test_intervals_stand_beside_the_differences_of_runs_that_have_examples() -> 
     assert columns[at : at + 4] == ["difference", "difference_low", "difference_high", "difference_sd"]
 
     selected = frame[~frame["fusion_layer"].eq(3).fillna(False)]
-    languages = per_language(selected, examples)
+    languages = per_language(selected, sweep.intervals)
     assert column(languages, "language") == ["en", "de", "fr"]
     assert column(languages, "difference_low") == [pytest.approx(50.0), pytest.approx(10.0), pytest.approx(30.0)]
 
-    sweep = replace(make_sweep(frame), examples=examples)
     lines = notes(sweep)
     assert "[low, high]: 95 % interval, 2000 bootstrap draws of test sentences and of paired seeds" in lines
     assert "no intervals where runs have no examples.parquet: confirm-0002" in lines
