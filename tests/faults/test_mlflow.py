@@ -1,20 +1,14 @@
 """A tracking server that is absent, comes, dies, comes back, and refuses, under a sweep of the real command."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from servers import free_port, mlflow_server
 from sweeps import Storage, assert_accounted, driving, space, with_faults
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
@@ -29,36 +23,6 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def _answers(uri: str) -> bool:
-    try:
-        urllib.request.urlopen(f"{uri}/health", timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def _server(storage: Storage, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run MLflow's own server over the database that a sweep without one would write to."""
-    store = f"--backend-store-uri sqlite:///{storage.folder}/mlflow.db --artifacts-destination {storage.folder}/files"
-    command = f"{sys.executable} -m mlflow server --host 127.0.0.1 --port {port} --workers 1 {store}"
-    with (storage.folder / "server.log").open("a") as log:
-        server = subprocess.Popen(command.split(), stdout=log, stderr=log, start_new_session=True)
-    try:
-        _until(lambda: _answers(f"http://127.0.0.1:{port}"))
-        yield server
-    finally:
-        if server.poll() is None:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def _points(uri: str) -> int:
     """Return how many reports MLflow knows of."""
     client = MlflowClient(uri)
@@ -68,14 +32,14 @@ def _points(uri: str) -> int:
 
 
 def test_a_server_that_comes_and_goes_misses_nothing(tmp_path: Path) -> None:
-    storage, port, struck = Storage.make(tmp_path, SPACE), _free_port(), tmp_path / "struck"
+    storage, port, struck = Storage.make(tmp_path, SPACE), free_port(), tmp_path / "struck"
     uri = f"http://127.0.0.1:{port}"
     command = storage.command("--name", "away", "--tracking-uri", uri, "--pruner", "none")
     # The baseline waits right before its second report, so that the sweep does not end before the server is there.
     environment = with_faults(struck, {"layer": 0, "does": "wait", "times": 1})
     with driving(command, environment) as driver:
         driver.until("search-0000 report 1/3")
-        with _server(storage, port):  # absent at first, there now, killed at the end of this block
+        with mlflow_server(storage.folder, port):  # absent at first, there now, killed at the end of this block
             _until(lambda: _points(uri) >= 1)
         (struck / "go").touch()
         assert driver.end() == 0, driver.printed
@@ -85,7 +49,7 @@ def test_a_server_that_comes_and_goes_misses_nothing(tmp_path: Path) -> None:
     assert "not reached MLflow; what is left is kept, and `dlfa-sweep --resume away" in told
     assert "Best fusion layers of sweep away" in told, "the sweep itself misses nothing"
 
-    with _server(storage, port):
+    with mlflow_server(storage.folder, port):
         done = storage.resume("away")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "started" not in done.stdout

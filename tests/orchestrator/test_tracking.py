@@ -5,13 +5,10 @@ import json
 import math
 import os
 import resource
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from servers import free_port, mlflow_server
 
 from orchestrator import spool as spool_module
 from orchestrator.events import SweepObserver, TrialRef
@@ -422,12 +420,6 @@ def test_an_overlong_reason_is_cut_with_a_mark(sweep: Sweep) -> None:
     assert sweep.runs()["search-0007"].data.tags["dlfa.reason"] == "x" * 4999 + "…"
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def test_a_server_that_is_away_is_told_once_and_the_next_driver_delivers(sweep: Sweep) -> None:
     away = f"http://127.0.0.1:{free_port()}"
     first = sweep.driver(away)
@@ -624,21 +616,7 @@ def test_a_server_that_comes_late_gets_everything(sweep: Sweep, tmp_path: Path) 
     tracker.sweep_started({"trials": 1}, {})
     run_trial(tracker, FUSED)
     sweep.notices.wait_for(1)
-    command = f"{sys.executable} -m mlflow server --host 127.0.0.1 --port {port} --workers 1"
-    store = f"--backend-store-uri sqlite:///{tmp_path}/mlflow.db --artifacts-destination {tmp_path}/artifacts"
-    with (tmp_path / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [*command.split(), *store.split()], stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                urllib.request.urlopen(f"{sweep.uri}/health", timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, (tmp_path / "server.log").read_text(encoding="utf-8")
-                time.sleep(0.2)
+    with mlflow_server(tmp_path, port):
         tracker.trial_reported(FUSED, 3, math.nan, {"dev/en/f1": math.inf})
         tracker.trial_ended(FUSED, "COMPLETE", {"test/avg": 51.0}, None)
         tracker.sweep_ended("FINISHED", {}, [tmp_path / "table.md"])
@@ -658,9 +636,6 @@ def test_a_server_that_comes_late_gets_everything(sweep: Sweep, tmp_path: Path) 
             f"MLflow at {sweep.uri} is back; the records kept for it are being delivered",
         ]
         assert first_use(sweep.uri, tmp_path) == ""
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(PATIENCE_S)
 
 
 # The spool by itself: what a crash or a bad disk leaves behind.
