@@ -100,6 +100,12 @@ def _sweep_parser() -> Parser:
         type=_seconds,
         help="a trial that reports nothing for so long starts again from its last checkpoint (default 6h)",
     )
+    parser.add_argument(
+        "--keep-models",
+        choices=("best", "none"),
+        default="best",
+        help="best: the models of the selected layer and of the baseline stay in the sweep's folder (default best)",
+    )
     seeds = number(int, f"a whole number in 0..{MOST_SEEDS}", lambda x: 0 <= x <= MOST_SEEDS)
     parser.add_argument("--confirm-seeds", metavar="K", type=seeds, help="seeds of the confirm phase")
     parser.add_argument("--name", metavar="NAME", help="name of the sweep (default: task, date and a number)")
@@ -210,6 +216,7 @@ def _task_settings(args: argparse.Namespace, storage: Path, task: str, name: str
         pruner=args.pruner,
         select_on=args.select_on,
         confirm_seeds=space.confirm_seeds if args.confirm_seeds is None else args.confirm_seeds,
+        keep_models=args.keep_models,
         seed=args.seed,
         epochs=args.epochs,
         gpus=args.gpus,

@@ -77,6 +77,9 @@ class SweepSettings:
     pruner: Pruner = "hyperband"
     select_on: Literal["source", "targets"] = "source"
     confirm_seeds: int = 3
+    keep_models: Literal["best", "none"] = "best"
+    """`best`: of the baseline and of the selected layer, the model of the confirm run with the best selection score."""
+
     seed: int = 1
     epochs: float | None = None
     """Instead of the search space's; none: the search space's."""

@@ -1,12 +1,13 @@
 """Sweeps from their settings to their tables: search phase, confirm phase, report."""
 
+import json
 import logging
 import os
 import shutil
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -46,7 +47,7 @@ from orchestrator.search import (
 from orchestrator.settings import write_settings
 from orchestrator.space import Params
 from orchestrator.tracking import MlflowTracker
-from orchestrator.trainable import CHECKPOINT, train
+from orchestrator.trainable import CHECKPOINT, MODEL, train
 
 __all__ = ["STUDY", "run"]
 
@@ -181,9 +182,11 @@ def resume_command(folders: Sequence[Path]) -> str:
 
 @dataclass
 class _Cleaner:
-    """Deletes the checkpoint of a trial that will not need it again; a `SweepObserver`."""
+    """Deletes checkpoints and models of trials that nothing will need again; a `SweepObserver`."""
 
     trials: Path
+    models: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """Configuration to the best selection score of its runs, and the run, whose model alone is kept."""
 
     def trial_started(self, trial: TrialRef) -> None:
         """Make the trial's folder."""
@@ -196,9 +199,29 @@ class _Cleaner:
         """Do nothing."""
 
     def trial_ended(self, trial: TrialRef, state: State, metrics: Any, reason: str | None) -> None:
-        """Delete the checkpoint unless the trial goes on later."""
-        if state != "WAITING":
-            (self.trials / trial.name / CHECKPOINT).unlink(missing_ok=True)
+        """Delete the checkpoint unless the trial goes on later, and models but the best of each configuration."""
+        if state == "WAITING":
+            return
+        folder = self.trials / trial.name
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        if not (folder / MODEL).is_dir():
+            return
+        if state != "COMPLETE":
+            shutil.rmtree(folder / MODEL)
+            return
+        configuration = repr(sorted(trial.params.items()))
+        runs = [(json.loads((folder / "scores.json").read_text("utf-8"))["selection_score"], trial.name)]
+        runs += [self.models[configuration]] if configuration in self.models else []
+        best, *rest = sorted(runs, key=lambda run: (-run[0], run[1]))
+        self.models[configuration] = best
+        for _, name in rest:
+            shutil.rmtree(self.trials / name / MODEL, ignore_errors=True)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Delete the models of all other trials."""
+        for folder in self.trials.glob(f"confirm-*/{MODEL}"):
+            if folder.parent.name not in names:
+                shutil.rmtree(folder)
 
 
 @dataclass
@@ -403,6 +426,7 @@ class _Driver:
             "config": to_mapping(config),
             "folder": str(self.folder / "trials" / ref.name),
             "report_timeout": self.prepared.settings.report_timeout,
+            "keep_model": ref.phase == "confirm" and self.prepared.settings.keep_models == "best",
         }
 
     def _parameters(self) -> dict[str, str | int | float]:
@@ -445,6 +469,7 @@ class _Driver:
 
     def _report(self) -> None:
         sweep = report.load(self.folder)
+        self.cleaner.keep(report.model_runs(sweep.frame).values())
         written = report.write_reports(sweep, self.folder / "reports")
         self.tracker.sweep_ended("FINISHED", {}, [*written, self.folder / "sweep.yaml"])
         self.display.say("")

@@ -23,10 +23,11 @@ from dlfa.progress import Report
 from dlfa.trial import identity, run_trial
 from orchestrator.restarts import HANG_LOG
 
-__all__ = ["CHECKPOINT", "ERROR_LOG", "train"]
+__all__ = ["CHECKPOINT", "ERROR_LOG", "MODEL", "train"]
 
 CHECKPOINT = "checkpoint.safetensors"
 ERROR_LOG = "error.txt"
+MODEL = "model"
 _FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO}
 """Of the file system, not of the trial that meets them."""
 
@@ -41,8 +42,8 @@ def train(assignment: dict[str, Any]) -> None:
     trial and every other from going on).
 
     Args:
-        assignment: `config`, a `TrialConfig` as a mapping, `folder`, the trial's own, and `report_timeout`, seconds
-            without a report after which this process ends itself.
+        assignment: `config`, a `TrialConfig` as a mapping, `folder`, the trial's own, `report_timeout`, seconds
+            without a report after which this process ends itself, and `keep_model`, whether to write the model.
     """
     _release_memory()
     folder = Path(assignment["folder"])
@@ -52,7 +53,9 @@ def train(assignment: dict[str, Any]) -> None:
         return
     try:
         with _watched(folder / HANG_LOG, assignment["report_timeout"]) as unwatched:
-            summary = _finished(folder / "scores.json", config) or _run(config, folder, unwatched)
+            summary = _finished(folder / "scores.json", config) or _run(
+                config, folder, unwatched, keep_model=assignment["keep_model"]
+            )
     # Whatever a trial dies of is the trial's result: recorded, shown, and no reason to end the sweep.
     except Exception as error:  # noqa: BLE001
         tune.report(_ending(error, folder))
@@ -101,13 +104,15 @@ def _watched(log: Path, timeout: float) -> Iterator[_Context]:
             log.unlink()
 
 
-def _run(config: TrialConfig, folder: Path, unwatched: _Context) -> dict[str, Any]:
+def _run(config: TrialConfig, folder: Path, unwatched: _Context, *, keep_model: bool) -> dict[str, Any]:
     def report(entry: Report) -> None:
         with unwatched():  # the driver may take its time
             _send(entry)
 
     result = run_trial(config, report, CheckpointFile(folder / CHECKPOINT))
-    result.save(folder)
+    if keep_model:
+        result.save_model(folder / MODEL)
+    result.save(folder)  # last: its scores.json says that the rest is there
     return result.summary()
 
 

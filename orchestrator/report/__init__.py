@@ -3,7 +3,15 @@
 from orchestrator.report.documents import to_html, to_json
 from orchestrator.report.folder import write_reports
 from orchestrator.report.render import FORMATS, Format, render, render_sweep, render_together
-from orchestrator.report.tables import best_layers, best_of_each, learning_curves, notes, per_language, search_trials
+from orchestrator.report.tables import (
+    best_layers,
+    best_of_each,
+    learning_curves,
+    model_runs,
+    notes,
+    per_language,
+    search_trials,
+)
 from orchestrator.report.trials import Sweep, load, load_many
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "learning_curves",
     "load",
     "load_many",
+    "model_runs",
     "notes",
     "per_language",
     "render",

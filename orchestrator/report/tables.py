@@ -16,6 +16,7 @@ __all__ = [
     "best_of_each",
     "layers_by_language",
     "learning_curves",
+    "model_runs",
     "notes",
     "per_language",
     "search_curves",
@@ -211,6 +212,18 @@ def _runs_of_arms(frame: pd.DataFrame) -> pd.DataFrame:
     arm = runs["fusion"].map({"none": "baseline"}).mask(runs["fusion_layer"].isin(selected), "dlfa")
     rows: pd.DataFrame = runs.assign(arm=arm)[arm.notna()]
     return rows
+
+
+def model_runs(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the confirm run whose model stands for the baseline, and that for the selected layer.
+
+    Returns:
+        `baseline` and `dlfa` to a trial's name: of their runs the one with the best selection score, of equals the
+        first. An arm without confirmed runs is left out.
+    """
+    runs = _runs_of_arms(frame)
+    runs = runs[runs["split"].eq("selection")].sort_values(["value", "trial"], ascending=[False, True], kind="stable")
+    return {str(arm): str(of_arm["trial"].iloc[0]) for arm, of_arm in runs.groupby("arm")}
 
 
 def _compare_arms(tests: pd.DataFrame) -> pd.DataFrame:

@@ -35,6 +35,7 @@ def trial(tmp_path: Path) -> Trial:
         config={
             "folder": str(tmp_path),
             "report_timeout": 20.0,
+            "keep_model": False,
             "config": {"training": {"batch_size": 16, "micro_batch_size": None}},
         },
         error_file=str(tmp_path / "tune-error.txt"),

@@ -48,7 +48,7 @@ def _assignment(folder: Path, toy: tuple[Path, Path], learning_rate: float = 1e-
         training=TrainingConfig(learning_rate=learning_rate, epochs=1, batch_size=16, reports_per_trial=2),
         compute=ComputeConfig(device="cpu", precision="fp32"),
     )
-    return {"config": to_mapping(config), "folder": str(folder), "report_timeout": 600.0}
+    return {"config": to_mapping(config), "folder": str(folder), "report_timeout": 600.0, "keep_model": False}
 
 
 def test_reports_then_a_summary_and_files(tmp_path: Path, toy: tuple[Path, Path], messages: Messages) -> None:
