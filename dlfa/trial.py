@@ -25,7 +25,7 @@ from dlfa.metrics import aggregate
 from dlfa.model import Classifier, build_model, encoder_shape, load_tokenizer, save_model
 from dlfa.progress import Report
 from dlfa.tasks import TaskSpec, find_task
-from dlfa.training import fit
+from dlfa.training import fit, small_table, trained_pieces
 
 __all__ = ["EXAMPLES", "TrialResult", "identity", "open_corpus", "run_trial", "sets_read"]
 
@@ -100,7 +100,8 @@ class TrialResult:
 
     def save_model(self, folder: Path) -> None:
         """Write encoder, tokenizer, fusion and head, as `dlfa.model.load_model` reads them."""
-        save_model(self.model, folder, self.config.model, load_tokenizer(self.config.model.encoder))
+        tokenizer = load_tokenizer(self.config.model.encoder)
+        save_model(self.model, folder, self.config.model, tokenizer, self.config.data.max_length)
 
 
 def run_trial(
@@ -133,7 +134,7 @@ def run_trial(
     train = corpus.split(source, "train")
 
     torch.manual_seed(config.seed)
-    model = build_model(config.model, task.kind, task.labels).to(compute.device)
+    model = build_model(config.model, task.kind, task.labels)
     if say is not None:
         for line in (f"data: {corpus.source.layout} in {corpus.source.root}", *remarks(corpus, sets)):
             say(line)
@@ -146,17 +147,21 @@ def run_trial(
         main = [metrics[f"dev/{language}/{task.metric}"] for language in selection]
         return sum(main) / len(main), metrics
 
-    reports = fit(
-        model,
-        train,
-        config.training,
-        compute,
-        seed=config.seed,
-        pad=pad,
-        evaluate=evaluate,
-        report=report,
-        checkpoint=None if checkpoint is None else replace(checkpoint, owner=identity(config)),
-    )
+    if checkpoint is not None:
+        checkpoint = replace(checkpoint, owner=_owner(config, trained_pieces(train, pad)))
+    with small_table(model, train, config.training, pad):
+        model.to(compute.device)  # within, so that a GPU never holds the table that is not trained
+        reports = fit(
+            model,
+            train,
+            config.training,
+            compute,
+            seed=config.seed,
+            pad=pad,
+            evaluate=evaluate,
+            report=report,
+            checkpoint=checkpoint,
+        )
     tests = {language: corpus.split(language, "test") for language in sets["test"]}
     predictions = {language: predict(model, split, compute, pad) for language, split in tests.items()}
     used = [train, *selection.values(), *tests.values()]
@@ -235,6 +240,15 @@ def identity(config: TrialConfig) -> str:
     del mapping["data"]["cache"], mapping["compute"]["device"], mapping["compute"]["threads"]
     del mapping["training"]["micro_batch_size"]
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
+
+
+def _owner(config: TrialConfig, pieces: NDArray[np.int64]) -> str:
+    """Return whose a checkpoint is.
+
+    It has a row for each piece that is trained, so one of other pieces is another's, even where no fingerprints say
+    that the data has changed; and so is one of a version that trained all pieces.
+    """
+    return hashlib.sha256(identity(config).encode() + pieces.astype("<i8").tobytes()).hexdigest()
 
 
 def _test_scores(task: TaskSpec, source: str, by_language: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -12,7 +12,8 @@ from dlfa.model.encoder import (
 )
 from dlfa.model.fusion import DLFA
 from dlfa.model.heads import PairHead, TaggingHead
-from dlfa.model.persistence import load_model, save_model
+from dlfa.model.persistence import load_model, save_model, saved_window
+from dlfa.model.table import restricted_table
 
 __all__ = [
     "AIF",
@@ -28,5 +29,7 @@ __all__ = [
     "load_encoder",
     "load_model",
     "load_tokenizer",
+    "restricted_table",
     "save_model",
+    "saved_window",
 ]

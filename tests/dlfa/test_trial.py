@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -9,16 +10,21 @@ from typing import Any, get_args
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from seqeval.metrics import f1_score
+from tiny import FAMILIES, write_encoder
 from toy import write_toy
 
+import dlfa.trial
 from dlfa.checkpoint import CheckpointFile
 from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig, from_mapping, to_mapping
 from dlfa.data.sources import Sentence, Source, Split, open_source
 from dlfa.errors import ConfigError, DataError
+from dlfa.model import load_encoder
 from dlfa.progress import Report
 from dlfa.tasks import TASKS
-from dlfa.trial import EXAMPLES, TrialResult, open_corpus, run_trial, sets_read
+from dlfa.training import trained_pieces
+from dlfa.trial import EXAMPLES, TrialResult, identity, open_corpus, run_trial, sets_read
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* seems not to be NE tag")
 
@@ -291,6 +297,111 @@ def test_another_configurations_checkpoint_is_refused(result: TrialResult, tmp_p
             f"{checkpoint.path}: a checkpoint of another configuration; allowed: the same configuration, or a folder "
             "without a checkpoint"
         )
+
+
+def few_sentences(toy: Toy, encoder: Path, **changes: Any) -> TrialConfig:
+    """So few that dev and test sets have pieces that the training set has not; three steps, each one reported."""
+    found = configuration(
+        toy[0], toy, model=ModelConfig(encoder=str(encoder), fusion_layer=1, reduction_ratio=4), train_limit=24,
+        batch_size=8, reports_per_trial=3, languages=("de",), **changes,
+    )  # fmt: skip
+    corpus = open_corpus(found)
+    trained = trained_pieces(corpus.split("en", "train"), corpus.tokenizer.pad_token_id)
+    for other in (corpus.split("en", "dev"), corpus.split("de", "test")):
+        assert set(other.input_ids) - set(trained)
+    return found
+
+
+def whole_table(config: TrialConfig, monkeypatch: pytest.MonkeyPatch) -> TrialResult:
+    """What an encoder gives all of whose embeddings are trained."""
+    with monkeypatch.context() as patch:
+        patch.setattr(dlfa.trial, "small_table", lambda *arguments: nullcontext())
+        return run_trial(config)
+
+
+def words(toy: Toy) -> list[str]:
+    found = {w for lang in ("en", "de") for s in sentences(open_source(toy[0], TASK), lang, "test") for w in s.words}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.25])
+def test_embeddings_of_the_training_set_alone_give_the_same_to_the_bit(
+    family: str, weight_decay: float, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = write_encoder(tmp_path / "encoder", family, layers=2, words=words(toy))
+    # Where no gradient is clipped, their norm, a sum over more or fewer zeros, changes nothing.
+    config = few_sentences(toy, encoder, max_grad_norm=1e9, weight_decay=weight_decay)
+    expected, found = whole_table(config, monkeypatch), run_trial(config)
+    assert found.summary() == expected.summary()
+    assert found.predictions == expected.predictions
+    for name, result in (("whole", expected), ("small", found)):
+        result.save_model(tmp_path / name)
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "small")]
+    assert files[0] == files[1]
+    # What is saved has the vocabulary's size; without weight decay only rows of the training set have moved.
+    table, before = whole_table_of(tmp_path / "small"), whole_table_of(encoder)
+    corpus = open_corpus(config)
+    trained = trained_pieces(corpus.split("en", "train"), corpus.tokenizer.pad_token_id)
+    moved = torch.ne(table, before).any(dim=1).nonzero().flatten().tolist()
+    assert len(moved) > len(trained) if weight_decay else set(moved) < set(trained.tolist())
+
+
+def whole_table_of(encoder: Path) -> torch.Tensor:
+    table = load_encoder(str(encoder)).get_input_embeddings()
+    assert isinstance(table, torch.nn.Embedding)
+    return table.weight
+
+
+def test_clipped_gradients_of_fewer_embeddings_are_the_same_but_for_rounding(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = write_encoder(tmp_path / "encoder", layers=2, words=words(toy))
+    config = few_sentences(toy, encoder, max_grad_norm=0.1)
+    expected, found = whole_table(config, monkeypatch), run_trial(config)
+    assert found.predictions == expected.predictions
+    for one, other in zip(found.reports, expected.reports, strict=True):
+        assert dict(one.metrics) == pytest.approx(dict(other.metrics), rel=1e-5)
+    torch.testing.assert_close(found.model.state_dict(), expected.model.state_dict(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_checkpoint_holds_the_trained_embeddings_alone(toy: Toy, tmp_path: Path) -> None:
+    encoder = write_encoder(tmp_path / "encoder", layers=2, words=words(toy))
+    config = few_sentences(toy, encoder)
+    checkpoint = CheckpointFile(tmp_path / "checkpoint.safetensors")
+    interrupted(config, checkpoint, 2)
+    corpus = open_corpus(config)
+    trained = trained_pieces(corpus.split("en", "train"), corpus.tokenizer.pad_token_id)
+    name = "encoder.embeddings.word_embeddings.weight"
+    assert load_file(checkpoint.path)[f"model.{name}"].shape == (len(trained), 32)
+    expected, resumed = run_trial(config), run_trial(config, checkpoint=checkpoint)
+    assert resumed.summary() == expected.summary()
+    assert torch.equal(resumed.model.state_dict()[name], expected.model.state_dict()[name])
+
+
+def test_a_checkpoint_of_other_embeddings_is_refused(toy: Toy, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(toy[0], data)
+    config = configuration(data, toy)
+    checkpoint = CheckpointFile(tmp_path / "checkpoint.safetensors")
+    interrupted(config, checkpoint, 1)
+
+    def refused() -> None:
+        with pytest.raises(DataError, match=r"^\S+: a checkpoint of another configuration; allowed: [^\n]+$"):
+            run_trial(config, checkpoint=checkpoint)
+
+    # The training set has changed, and nobody has given fingerprints.
+    train = data / "en" / "en_toy-train.conllu"
+    before = train.read_text()
+    train.write_text(before.replace("\tAnna\t", "\tBrücke\t"))
+    refused()
+    train.write_text(before)
+    run_trial(config, checkpoint=checkpoint)
+    # An earlier version's, which held every row, and whose owner was the configuration.
+    replace(checkpoint, owner=identity(config)).save(
+        {"model.encoder.embeddings.word_embeddings.weight": torch.ones(9)}, {}
+    )
+    refused()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tiny import FAMILIES, everywhere, write_encoder
 
 from dlfa.config import ModelConfig
 from dlfa.errors import ConfigError
-from dlfa.model import Classifier, build_model, load_encoder, load_model, load_tokenizer, save_model
+from dlfa.model import Classifier, build_model, load_encoder, load_model, load_tokenizer, save_model, saved_window
 from dlfa.tasks import Kind
 
 LABELS = ("NOUN", "VERB", "ظرف")
@@ -82,6 +82,25 @@ def test_settings_are_readable(tmp_path: Path) -> None:
     assert "ظرف" in text
 
 
+def test_the_window_is_kept_and_a_folder_without_it_loads_all_the_same(tmp_path: Path) -> None:
+    model, folder = saved(tmp_path)
+    assert saved_window(folder) is None
+    config = ModelConfig(encoder=str(folder), fusion_layer=1, reduction_ratio=4)
+    save_model(model, tmp_path / "again", config, load_tokenizer(str(folder)), 48)
+    assert saved_window(tmp_path / "again") == 48
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path / "again")(*everywhere(IDS_BT)), model(*everywhere(IDS_BT)))
+
+
+@pytest.mark.parametrize("window", [7, "64", True, 64.0])
+def test_refuses_a_window_that_is_none(window: object, tmp_path: Path) -> None:
+    settings = {"model": {}, "kind": "pair", "labels": ["X"], "max_length": window}
+    (tmp_path / "dlfa.json").write_text(json.dumps(settings), "utf-8")
+    assert refusal(tmp_path) == (
+        f"{tmp_path}/dlfa.json: max_length: {window!r} is not allowed; allowed: a whole number, at least 8"
+    )
+
+
 def test_saving_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path)
     assert capfd.readouterr() == ("", "")
@@ -104,7 +123,7 @@ def test_refuses_settings_that_cannot_be_read(text: str | None, tmp_path: Path) 
 def test_refuses_other_settings(text: str, tmp_path: Path) -> None:
     (tmp_path / "dlfa.json").write_text(text, "utf-8")
     assert refusal(tmp_path) == (
-        f"{tmp_path}/dlfa.json: has other fields than `model`, `kind` and `labels`; allowed: {ALLOWED}"
+        f"{tmp_path}/dlfa.json: has other fields than `model`, `kind`, `labels` and `max_length`; allowed: {ALLOWED}"
     )
 
 
