@@ -9,15 +9,18 @@ from importlib.resources import files
 from pathlib import Path
 
 from dlfa.errors import ConfigError
-from dlfa.tasks import TaskSpec
+from dlfa.tasks import TASKS, TaskSpec
 
-__all__ = ["EMBEDDED", "HUB", "data_folder", "encoder_source"]
+__all__ = ["EMBEDDED", "HUB", "data_folder", "encoder_source", "origin", "probing_folders"]
 
 EMBEDDED = "embedded"
 """Data or encoder that ships with the package."""
 
 HUB = "hub"
 """Data of the Hugging Face Hub."""
+
+_CORPUS_FOLDER = "controlled-corpus-"
+"""How the names of folders of generated data begin."""
 
 _MOST_GENERATED = 100_000
 """Examples of one generated set: the grammar has far more sentences than anyone would wait for."""
@@ -54,14 +57,81 @@ def data_folder(
         return fetch(task, cache, source_language=source_language, languages=languages)
     if data == EMBEDDED:
         return _corpus(task, cache, source_language, train, evaluation)
+    return _folder("--data", data)
+
+
+def _folder(flag: str, given: str) -> Path:
+    """Return a folder that was typed as an absolute one.
+
+    Raises:
+        ConfigError: There is none.
+    """
     try:
-        folder, reason = Path(data).expanduser(), ""
-        there = bool(data) and folder.is_dir()
+        folder, reason = Path(given).expanduser(), ""
+        there = bool(given) and folder.is_dir()
     except (OSError, RuntimeError) as error:  # too long, not to be looked into, or no home directory of that user
         there, reason = False, f" ({getattr(error, 'strerror', None) or error})"
     if not there:
-        raise ConfigError(f"--data: {data!r} is not allowed{reason}; allowed: {HUB}, {EMBEDDED}, or a folder")
+        raise ConfigError(f"{flag}: {given!r} is not allowed{reason}; allowed: {HUB}, {EMBEDDED}, or a folder")
     return folder.resolve()
+
+
+def origin(folder: Path, cache: Path) -> str | None:
+    """Return `hub` or `embedded` for a folder that `data_folder` has made of that; none: it is the user's own."""
+    if folder == cache or not folder.is_relative_to(cache):
+        return None
+    first = folder.relative_to(cache).parts[0]
+    return HUB if first == HUB else EMBEDDED if first.startswith(_CORPUS_FOLDER) else None
+
+
+def probing_folders(
+    treebanks: str, parallel: str, cache: Path, *, source_language: str, languages: Sequence[str], limit: int
+) -> tuple[Path, Path]:
+    """Return `--treebanks` and `--parallel` as folders; what is no folder yet is made one in the cache.
+
+    Args:
+        treebanks: `hub`, `embedded` or a path: text labelled for udpos.
+        parallel: Likewise: sentences in pairs.
+        cache: Folder that downloads and generated data are kept in.
+        source_language: One side of every pair.
+        languages: Target languages; those that the Hub lacks are left out.
+        limit: Sentences, or pairs, of each generated set.
+
+    Raises:
+        ConfigError: There is no such folder, or the Hub or the generator has none of the languages.
+        DataError: The Hub cannot be reached, or has other data than expected.
+    """
+    from dlfa.data.sources.hub import fetch
+    from dlfa.probing import PARALLEL
+
+    found: list[Path] = []
+    for flag, given, task in (("--treebanks", treebanks, TASKS["udpos"]), ("--parallel", parallel, PARALLEL)):
+        if given == EMBEDDED:
+            found.append(_probing_corpus(cache, source_language, limit) / task.name)
+        elif given == HUB:
+            known = [language for language in languages if language in task.languages]
+            if not known or (task is PARALLEL and source_language != "en"):
+                wanted = f"{source_language} and {', '.join(languages)}"
+                raise ConfigError(f"{flag}: {HUB!r} is not allowed for {wanted}; allowed: {EMBEDDED}, or a folder")
+            source = known[0] if task is PARALLEL else source_language  # of Tatoeba English is the other side
+            found.append(fetch(task, cache, source_language=source, languages=known))
+        else:
+            found.append(_folder(flag, given))
+    return found[0], found[1]
+
+
+def _probing_corpus(cache: Path, source_language: str, limit: int) -> Path:
+    from dlfa.embedded.corpus import CorpusSize, languages, write_corpus
+
+    if source_language not in languages():
+        raise ConfigError(f"--treebanks: {EMBEDDED!r} is not allowed for {source_language}; allowed: a folder")
+    size = CorpusSize(train=limit, dev=limit, test=limit, retrieval=limit)
+
+    def write(unfinished: Path) -> None:
+        write_corpus(unfinished, size, source=source_language, train_all=True, parts=["udpos", "tatoeba"])
+
+    name = f"probing-{source_language}-{limit}"
+    return _made(cache / f"{_CORPUS_FOLDER}{_digest('dlfa.embedded.corpus')}" / name, write)
 
 
 def encoder_source(encoder: str, cache: Path) -> str:
@@ -95,7 +165,7 @@ def _corpus(task: TaskSpec, cache: Path, source_language: str, train: int | None
     def write(unfinished: Path) -> None:
         write_corpus(unfinished, size, source=source_language, parts=[task.name])
 
-    return _made(cache / f"controlled-corpus-{digest}" / name, write) / task.name
+    return _made(cache / f"{_CORPUS_FOLDER}{digest}" / name, write) / task.name
 
 
 def _made(folder: Path, write: Callable[[Path], None]) -> Path:

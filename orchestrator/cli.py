@@ -33,6 +33,7 @@ from orchestrator.choices import PRUNERS, SAMPLERS
 from orchestrator.limits import MOST_SECONDS, MOST_SEEDS, MOST_TRIALS, SMALLEST_SHARE
 
 if TYPE_CHECKING:
+    from orchestrator.report import Sweep
     from orchestrator.settings import SweepSettings
     from orchestrator.space import SearchSpace
 
@@ -45,6 +46,9 @@ _PROFILES: dict[str, dict[str, Any]] = {
 """What each profile gives flags that are not given."""
 _GO_ON = "if its sweep has begun, dlfa-sweep --resume NAME goes on"
 _LONGEST_SPACE = 1_000_000  # bytes
+_PROBE_LIMIT = 500
+"""Sentences of each set that the layers of encoders are measured on."""
+
 _CACHE = ".cache"
 """In the folder of sweeps: what all of them share."""
 
@@ -132,6 +136,22 @@ def _report_parser() -> Parser:
     parser.add_argument("--storage", metavar="DIR", default="runs", help="folder of sweeps (default runs)")
     parser.add_argument("--format", choices=("table", "csv", "markdown", "latex", "json", "html"), default="table")
     parser.add_argument("--out", metavar="DIR", help="also write all of it to a folder, in every format")
+    parser.add_argument(
+        "--equilibrium",
+        action="store_true",
+        help="first measure what the encoder's layers know, before and after fine-tuning; later reports have it, too",
+    )
+    for flag, what in (("--treebanks", "text labelled for udpos"), ("--parallel", "pairs of sentences (Tatoeba)")):
+        parser.add_argument(
+            flag, metavar="DATA", help=f"{what} for --equilibrium: hub, embedded or a folder (default: as the sweep's)"
+        )
+    parser.add_argument(
+        "--probe-limit",
+        metavar="N",
+        type=COUNT,
+        help=f"sentences of each set for --equilibrium (default {_PROBE_LIMIT})",
+    )
+    parser.add_argument("--register", metavar="MODEL_NAME", help="put the best model of a sweep into MLflow's registry")
     return parser
 
 
@@ -304,10 +324,21 @@ def _changes(args: argparse.Namespace, storage: Path) -> dict[str, Any]:
 def _report(args: argparse.Namespace) -> int:
     from orchestrator.report import load_many, render_sweep, render_together, to_html, to_json, write_reports
 
+    _check_probing(args)
     documents = {"html": to_html, "json": to_json}
     storage = absolute("--storage", args.storage, "a folder of sweeps")
     out = None if args.out is None else writable("--out", args.out)
+    if args.register is not None and len(set(args.names)) > 1:
+        raise ConfigError(f"--register: {len(set(args.names))} sweeps are not allowed with it; allowed: one NAME")
     sweeps = load_many(args.names, storage)
+    if args.equilibrium:
+        _measure(args, sweeps, storage)
+        sweeps = load_many(args.names, storage)
+    registered = []
+    if args.register is not None:
+        from orchestrator.registration import register
+
+        registered = register(sweeps[0], storage / args.names[0], args.register)
     if args.format in documents:
         print(documents[args.format](sweeps), end="")
     else:
@@ -321,4 +352,29 @@ def _report(args: argparse.Namespace) -> int:
             folder = out if len(sweeps) == 1 else out / sweep.name
             write_reports(sweep, folder)
             print(f"wrote {folder}", file=sys.stdout if args.format == "table" else sys.stderr)
+    for line in registered:
+        print(line, file=sys.stdout if args.format == "table" else sys.stderr)
     return 0
+
+
+def _check_probing(args: argparse.Namespace) -> None:
+    """Refuse flags of `--equilibrium` without it."""
+    given = [name for name in ("treebanks", "parallel", "probe_limit") if getattr(args, name) is not None]
+    if given and not args.equilibrium:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(f"{flags}: not allowed alone; allowed: with --equilibrium")
+
+
+def _measure(args: argparse.Namespace, sweeps: "Sequence[Sweep]", storage: Path) -> None:
+    """Measure the layers of the sweeps' encoders."""
+    from orchestrator.probing import measure
+
+    for name, sweep in zip(dict.fromkeys(args.names), sweeps, strict=True):
+        measure(
+            sweep,
+            storage / name,
+            treebanks=args.treebanks,
+            parallel=args.parallel,
+            limit=args.probe_limit or _PROBE_LIMIT,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )

@@ -1,13 +1,12 @@
 """Sweeps from their settings to their tables: search phase, confirm phase, report."""
 
-import json
 import logging
 import os
 import shutil
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -29,10 +28,11 @@ from dlfa.errors import ConfigError, DataError, system_cause
 from dlfa.tasks import TASKS
 from orchestrator import report
 from orchestrator.autoscaler import grown
+from orchestrator.cleaner import Cleaner
 from orchestrator.display import Display, duration
 from orchestrator.events import Phase, SweepObserver, TrialRef
-from orchestrator.events import TrialState as State
 from orchestrator.guards import Stop, StopTune, head_watched, interruptible, locked
+from orchestrator.mirror import findings, input_sets, record_reports, tags
 from orchestrator.prepare import Prepared, describe_slots, encode_all, planned_slots
 from orchestrator.pruning import ReportScheduler, make_pruner
 from orchestrator.resources import Available, Cluster, Slots, cluster_of, connect, local, probe_storage, ray_files
@@ -44,14 +44,17 @@ from orchestrator.search import (
     make_sampler,
     open_storage,
 )
-from orchestrator.settings import write_settings
+from orchestrator.settings import SETTINGS, write_settings
 from orchestrator.space import Params
 from orchestrator.tracking import MlflowTracker
-from orchestrator.trainable import CHECKPOINT, MODEL, train
+from orchestrator.trainable import train
 
 __all__ = ["STUDY", "run"]
 
 STUDY = "study.db"
+SPOOL = "mlflow-spool"
+"""Folder of records on their way to MLflow, and of the copy of the study that goes there."""
+
 _DELIVERY_S = 60.0
 """How long the end of a sweep waits for MLflow; what is left is kept and delivered by the next run."""
 
@@ -148,7 +151,7 @@ def _run_one(folder: Path, prepared: Prepared, slots: Slots, display: Display, a
             uri=settings.tracking_uri,
             experiment=f"dlfa/{settings.task}",
             sweep=settings.name,
-            spool=folder / "mlflow-spool",
+            spool=folder / SPOOL,
             notify=display.say,
         )
         patience = _DELIVERY_S
@@ -181,50 +184,6 @@ def resume_command(folders: Sequence[Path]) -> str:
 
 
 @dataclass
-class _Cleaner:
-    """Deletes checkpoints and models of trials that nothing will need again; a `SweepObserver`."""
-
-    trials: Path
-    models: dict[str, tuple[float, str]] = field(default_factory=dict)
-    """Configuration to the best selection score of its runs, and the run, whose model alone is kept."""
-
-    def trial_started(self, trial: TrialRef) -> None:
-        """Make the trial's folder."""
-        (self.trials / trial.name).mkdir(parents=True, exist_ok=True)
-
-    def trial_reported(self, trial: TrialRef, step: int, score: float, metrics: Any) -> None:
-        """Do nothing."""
-
-    def trial_restarted(self, trial: TrialRef, deaths: int, cause: str) -> None:
-        """Do nothing."""
-
-    def trial_ended(self, trial: TrialRef, state: State, metrics: Any, reason: str | None) -> None:
-        """Delete the checkpoint unless the trial goes on later, and models but the best of each configuration."""
-        if state == "WAITING":
-            return
-        folder = self.trials / trial.name
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        if not (folder / MODEL).is_dir():
-            return
-        if state != "COMPLETE":
-            shutil.rmtree(folder / MODEL)
-            return
-        configuration = repr(sorted(trial.params.items()))
-        runs = [(json.loads((folder / "scores.json").read_text("utf-8"))["selection_score"], trial.name)]
-        runs += [self.models[configuration]] if configuration in self.models else []
-        best, *rest = sorted(runs, key=lambda run: (-run[0], run[1]))
-        self.models[configuration] = best
-        for _, name in rest:
-            shutil.rmtree(self.trials / name / MODEL, ignore_errors=True)
-
-    def keep(self, names: Collection[str]) -> None:
-        """Delete the models of all other trials."""
-        for folder in self.trials.glob(f"confirm-*/{MODEL}"):
-            if folder.parent.name not in names:
-                shutil.rmtree(folder)
-
-
-@dataclass
 class _Driver:
     folder: Path
     prepared: Prepared
@@ -238,7 +197,7 @@ class _Driver:
     observers: Sequence[SweepObserver] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.cleaner = _Cleaner(self.folder / "trials")
+        self.cleaner = Cleaner(self.folder / "trials")
         self.observers = (self.cleaner, self.tracker, self.display)
 
     def run(self) -> int:
@@ -247,7 +206,7 @@ class _Driver:
         except (StorageInternalError, SQLAlchemyError) as error:
             cause = system_cause(error)
             if "malformed" in cause or "not a database" in cause:
-                self.tracker.sweep_ended("FAILED", {}, [])
+                self.tracker.sweep_ended("FAILED")
                 raise DataError(
                     f"{self.folder / STUDY}: damaged ({cause}), and not touched; what is safe: an earlier copy put in "
                     f"its place, or a new sweep under another --name; what trials wrote is in {self.folder / 'trials'}"
@@ -255,13 +214,14 @@ class _Driver:
             self.stop.halt(f"{self.folder / STUDY} can't be used ({cause})")
             return self._stopped(None)
         except BaseException as error:
-            self.tracker.sweep_ended("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", {}, [])
+            self.tracker.sweep_ended("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
 
     def _run(self) -> int:
         settings, space = self.prepared.settings, self.prepared.space
         self._clear()
-        self.tracker.sweep_started(self._parameters(), {"dlfa.select_on": settings.select_on})
+        self.tracker.sweep_started(self._parameters(), tags(settings), input_sets(settings))
+        self.tracker.sweep_reported(files={"": [self.folder / SETTINGS]})
         search = self._study("search", make_pruner(settings.pruner, space.training.reports_per_trial))
         with self.stop.within(settings.time_budget):
             self._phase("search", search, settings.trials, self._search_plan())
@@ -273,7 +233,7 @@ class _Driver:
             self._warn_of_failures(search)
             self.display.say("no trial gave a score, so there is nothing to confirm")
             self.display.say(f"go on with: {self.again}")
-            self.tracker.sweep_ended("FAILED", {}, [])
+            self.tracker.sweep_ended("FAILED")
             return 1
         if settings.confirm_seeds:
             confirm, total = self._plan_confirm(search)
@@ -450,7 +410,7 @@ class _Driver:
         if study is not None:
             self._warn_of_failures(study)
         fault = self.stop.fault
-        self.tracker.sweep_ended("KILLED" if fault is None else "FAILED", {}, [])
+        self.tracker.sweep_ended("KILLED" if fault is None else "FAILED")
         self.display.say(
             f"{'interrupted' if fault is None else f'stopped: {fault}'}\n"
             "every finished trial is kept, running ones go on from their last checkpoint"
@@ -471,7 +431,8 @@ class _Driver:
         sweep = report.load(self.folder)
         self.cleaner.keep(report.model_runs(sweep.frame).values())
         written = report.write_reports(sweep, self.folder / "reports")
-        self.tracker.sweep_ended("FINISHED", {}, [*written, self.folder / "sweep.yaml"])
+        self.tracker.sweep_ended("FINISHED", findings(sweep))
+        record_reports(self.tracker, sweep, written, self.folder / STUDY, self.folder / SPOOL, self.display.say)
         self.display.say("")
         self.display.say(report.render_sweep(sweep, "table"))
         self.display.say(f"tables and plots: {self.folder / 'reports'}")

@@ -1,10 +1,11 @@
-"""A sweep's records in MLflow, which mirrors the study: the only writer to MLflow.
+"""A sweep's records in MLflow, which mirrors the study: the only writer of runs.
 
 A record says what changed in one run. It is written down at once and delivered by the spool's thread when MLflow
 is there. Delivering it again changes nothing: runs are found by their tags before they are made, and a metric of
 the same time, step and value is one point in MLflow's databases.
 """
 
+import json
 import logging
 import os
 import re
@@ -12,12 +13,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pandas as pd
+from pandas.api.types import is_float_dtype
 
 from orchestrator.events import TrialRef, TrialState
 from orchestrator.spool import RefusedError, Spool
 
-__all__ = ["MlflowTracker"]
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["InputSet", "MlflowTracker", "default_client_settings", "run_ids"]
 
 _STATUS: dict[TrialState, str] = {
     "COMPLETE": "FINISHED",
@@ -35,13 +42,33 @@ _REFUSALS = {
 }
 _MAX_METRICS, _MAX_PARAMS, _MAX_TAGS = 1000, 100, 100  # per call of log_batch
 _MAX_TAG_LENGTH = 5000
+_DIGEST_LENGTH = 36
+_TABLES: Final = "tables"
+"""Folder of a sweep's tables among its run's artifacts."""
 
-# The MLflow client reads these from the environment only; what the user has set wins. Retries are the spool's.
+# The MLflow client reads these from the environment only; what the user has set wins. Retries are the spool's; what
+# is used how often is nobody's business.
 _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSet:
+    """A set of examples that every trial of a sweep reads."""
+
+    name: str
+    """Such as `udpos de test`."""
+
+    context: Literal["training", "validation", "test"]
+    digest: str
+    """Of its files; MLflow takes the first 36 characters."""
+
+    source: str
+    """Folder that the files are in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +84,17 @@ class _Record:
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     step: int = 0
+    inputs: Sequence[Mapping[str, str]] = ()
     artifact: str | None = None
+    """A file to upload."""
+
+    folder: str | None = None
+    """Where among the run's artifacts the file goes."""
+
+    table: str | None = None
+    """File among the run's artifacts that is to hold `content`."""
+
+    content: str | None = None
 
 
 class MlflowTracker:
@@ -78,18 +115,30 @@ class MlflowTracker:
         self._uri, self._experiment, self._sweep = uri, experiment, sweep
         self._shown_uri = _without_credentials(uri).partition("?")[0]
         self._mirror: _Mirror | None = None
-        for name, value in _CLIENT_SETTINGS.items():
-            os.environ.setdefault(name, value)
+        default_client_settings()
         receiver = f"MLflow at {self._shown_uri}"
         self._told: set[tuple[str | None, str | None, str]] = set()
         """Phase, trial and what has been recorded of it once and for all: `started`, `report 2`, `ended`."""
+        self._findings: dict[str, float] = {}
+        """Metrics of the parent run as they were last recorded."""
+        self._inputs: list[dict[str, str]] = []
         self._spool = Spool(spool, self._deliver, receiver, lambda notice: notify(self._redacted(notice)))
         for fields in self._spool.records():
             self._remember(fields)
 
-    def sweep_started(self, params: Mapping[str, str | int | float], tags: Mapping[str, str]) -> None:
-        """The sweep starts, or goes on after an interruption."""
-        self._record(None, status="RUNNING", params=params, tags={**tags, "dlfa.state": "RUNNING"})
+    def sweep_started(
+        self, params: Mapping[str, str | int | float], tags: Mapping[str, str], inputs: Sequence[InputSet] = ()
+    ) -> None:
+        """The sweep starts, or goes on after an interruption.
+
+        Args:
+            params: Of the parent run.
+            tags: Of the parent run.
+            inputs: What all trials read: inputs of the parent run, and of the run of every trial that starts now.
+        """
+        self._inputs = [asdict(entry) for entry in inputs]
+        tags = {**tags, "dlfa.state": "RUNNING"}
+        self._record(None, status="RUNNING", params=params, tags=tags, inputs=self._inputs)
 
     def catch_up(
         self,
@@ -114,7 +163,8 @@ class MlflowTracker:
     def trial_started(self, trial: TrialRef) -> None:
         """See SweepObserver."""
         params = {**trial.params, "seed": trial.seed}
-        self._record(trial, status="RUNNING", params=params, tags={"dlfa.state": "RUNNING"})
+        inputs = [] if self._knows(trial, "started") else self._inputs
+        self._record(trial, status="RUNNING", params=params, tags={"dlfa.state": "RUNNING"}, inputs=inputs)
 
     def trial_reported(self, trial: TrialRef, step: int, score: float, metrics: Mapping[str, float]) -> None:
         """See SweepObserver; the score becomes the metric `dev/score`. A repeated report is not recorded again."""
@@ -129,24 +179,48 @@ class MlflowTracker:
     def trial_ended(self, trial: TrialRef, state: TrialState, metrics: Mapping[str, float], reason: str | None) -> None:
         """See SweepObserver."""
         tags = {"dlfa.state": str(state)} | ({} if reason is None else {"dlfa.reason": reason})
-        self._record(trial, status=_STATUS[state], tags=tags, metrics=metrics)
+        # MLflow's charts offer metrics in the order that they came in: means before 40 languages.
+        ordered = {name: metrics[name] for name in sorted(metrics, key=lambda name: name.count("/"))}
+        self._record(trial, status=_STATUS[state], tags=tags, metrics=ordered)
 
     def sweep_ended(
-        self,
-        status: Literal["FINISHED", "FAILED", "KILLED"],
-        metrics: Mapping[str, float],
-        artifacts: Sequence[Path],
+        self, status: Literal["FINISHED", "FAILED", "KILLED"], findings: Mapping[str, float] | None = None
     ) -> None:
         """The sweep ends, or is interrupted (KILLED).
 
         Args:
             status: Of the parent run.
-            metrics: For the parent run.
-            artifacts: Files for the parent run; they must stay where they are until delivered.
+            findings: Metrics of the parent run; those that are as they were are not recorded again.
         """
-        self._record(None, status=status, tags={"dlfa.state": status}, metrics=metrics)
-        for path in artifacts:  # one record each: a file that is refused takes nothing else with it
-            self._record(None, artifact=str(path.absolute()))
+        new = {name: value for name, value in (findings or {}).items() if self._findings.get(name) != value}
+        self._record(None, status=status, tags={"dlfa.state": status}, metrics=new)
+
+    def sweep_reported(
+        self,
+        *,
+        files: Mapping[str, Sequence[Path]],
+        tables: Mapping[str, pd.DataFrame] | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Files and tables of a sweep, for the parent run; they replace what it had under these names.
+
+        Args:
+            files: By folder in the run's artifacts, such as `figures`, or "" for none; they must stay where they are
+                until delivered.
+            tables: By name; numbers are rounded to six significant digits.
+            description: Markdown.
+        """
+        if description is not None:
+            self._record(None, tags={"mlflow.note.content": description})
+        for folder, paths in files.items():  # one record each: a file that is refused takes nothing else with it
+            for path in paths:
+                self._record(None, artifact=str(path.absolute()), folder=folder or None)
+        contents = {f"{_TABLES}/{name}.json": _content(table) for name, table in (tables or {}).items()}
+        for name, content in contents.items():
+            self._record(None, table=name, content=content)
+        if contents:  # by this tag MLflow's page and its load_table know them
+            logged = [{"path": name, "type": "table"} for name in contents]
+            self._record(None, tags={"mlflow.loggedArtifacts": json.dumps(logged)})
 
     def close(self, timeout: float) -> int:
         """Waits at most `timeout` seconds for delivery, ends it, and returns the number of records left."""
@@ -186,6 +260,8 @@ class MlflowTracker:
             what.append("ended")
         if "dev/score" in fields.get("metrics", {}):
             what.append(f"report {fields.get('step')}")
+        if fields.get("phase") is None:
+            self._findings |= fields.get("metrics", {})
         self._told |= {(fields.get("phase"), fields.get("trial"), entry) for entry in what}
 
     def _deliver(self, fields: dict[str, Any]) -> None:
@@ -210,6 +286,27 @@ class MlflowTracker:
         return text.replace(password[1], "***") if password else text
 
 
+def default_client_settings() -> None:
+    """Have MLflow's client fail soon and keep to itself, unless the user has set it otherwise; before its import."""
+    for name, value in _CLIENT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+def run_ids(client: "MlflowClient", experiment_id: str, sweep: str) -> dict[tuple[str | None, str | None], str]:
+    """Return the ids of a sweep's runs by the tags for phase and trial; the parent has neither."""
+    quote = '"' if "'" in sweep else "'"
+    query = f"tags.`dlfa.sweep` = {quote}{sweep}{quote}"
+    found: dict[tuple[str | None, str | None], str] = {}
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, page_token=token)
+        for run in page:
+            found[run.data.tags.get("dlfa.phase"), run.data.tags.get("dlfa.trial")] = run.info.run_id
+        token = page.token
+        if not token:
+            return found
+
+
 class _Mirror:
     """One sweep's runs in MLflow, as one client knows them; raises what MLflow raises when it can't be reached."""
 
@@ -221,7 +318,7 @@ class _Mirror:
         self._sweep = sweep
         self._client = MlflowClient(uri)
         self._experiment_id = self._open_experiment(experiment, _artifact_location(uri))
-        self._run_ids = self._find_runs()
+        self._run_ids = run_ids(self._client, self._experiment_id, sweep)
 
     def _open_experiment(self, name: str, artifact_location: str | None) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -230,20 +327,6 @@ class _Mirror:
         if found.lifecycle_stage == "deleted":
             raise LookupError(f"experiment {name!r} is deleted there; restore it")
         return found.experiment_id
-
-    def _find_runs(self) -> dict[tuple[str | None, str | None], str]:
-        """Run ids by phase and trial; the parent has neither tag."""
-        quote = '"' if "'" in self._sweep else "'"
-        query = f"tags.`dlfa.sweep` = {quote}{self._sweep}{quote}"
-        found: dict[tuple[str | None, str | None], str] = {}
-        token = None
-        while True:
-            page = self._client.search_runs([self._experiment_id], query, page_token=token)
-            for run in page:
-                found[run.data.tags.get("dlfa.phase"), run.data.tags.get("dlfa.trial")] = run.info.run_id
-            token = page.token
-            if not token:
-                return found
 
     def apply(self, record: _Record) -> None:
         """Brings one run up to date; raises RefusedError when MLflow does not want the record."""
@@ -256,12 +339,15 @@ class _Mirror:
             if error.error_code in _REFUSALS:
                 raise RefusedError(str(error)) from error
             raise
-        if record.artifact is not None:
-            try:
-                self._client.log_artifact(run_id, record.artifact)
-            except Exception as error:
-                # Each artifact store has its own errors, and no file may hold up all records behind it.
-                raise RefusedError(f"{record.artifact}: {error}") from error
+        try:
+            if record.artifact is not None:
+                self._client.log_artifact(run_id, record.artifact, record.folder)
+            if record.table is not None:
+                # As log_table writes it; that would append the table to itself when it is delivered again.
+                self._client.log_text(run_id, record.content or "", record.table)
+        except Exception as error:
+            # Each artifact store has its own errors, and no file may hold up all records behind it.
+            raise RefusedError(f"{record.artifact or record.table}: {error}") from error
 
     def _run_id(self, record: _Record) -> str:
         key = (record.phase, record.trial)
@@ -278,6 +364,7 @@ class _Mirror:
     def _log(self, run_id: str, record: _Record) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
+        inputs = [_dataset(entry) for entry in record.inputs]
         tags = [RunTag(*item) for item in record.tags.items()]
         metrics = [Metric(*item, record.time_ms, record.step) for item in record.metrics.items()]
         params = [Param(*item) for item in record.params.items()]
@@ -285,12 +372,31 @@ class _Mirror:
             self._client.log_batch(run_id, tags=tags[i : i + _MAX_TAGS], synchronous=True)
         for i in range(0, len(metrics), _MAX_METRICS):
             self._client.log_batch(run_id, metrics=metrics[i : i + _MAX_METRICS], synchronous=True)
+        if inputs:
+            self._client.log_inputs(run_id, inputs)
         if record.status == "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
         elif record.status is not None:
             self._client.set_terminated(run_id, record.status, end_time=record.time_ms)
         for i in range(0, len(params), _MAX_PARAMS):  # last: changing a parameter is refused
             self._client.log_batch(run_id, params=params[i : i + _MAX_PARAMS], synchronous=True)
+
+
+def _content(table: pd.DataFrame) -> str:
+    """Return a table as MLflow's log_table writes it."""
+    rounded = table.copy()
+    for column in table:
+        if is_float_dtype(table[column]):
+            rounded[column] = [float(f"{value:.6g}") for value in table[column].astype("float64")]
+    return str(rounded.to_json(orient="split", index=False, double_precision=12))
+
+
+def _dataset(entry: Mapping[str, str]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"uri": entry["source"]})
+    dataset = Dataset(entry["name"], entry["digest"][:_DIGEST_LENGTH], "local", source)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", entry["context"])])
 
 
 def _artifact_location(uri: str) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["free_port", "mlflow_server"]
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 300.0
 
 
 def free_port() -> int:
@@ -24,12 +24,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    """Run a server over `mlflow.db` in a folder, the same whenever it starts; yield its URI, and kill it in the end."""
+def mlflow_server(folder: Path, port: int, logs: Path | None = None) -> Iterator[str]:
+    """Run a server over `mlflow.db` in a folder, the same whenever it starts; yield its URI, and kill it in the end.
+
+    Args:
+        folder: With the database; what is uploaded goes there, too.
+        port: Of loopback.
+        logs: Folder for what the server prints; none: the same.
+    """
     uri = f"http://127.0.0.1:{port}"
     store = f"--backend-store-uri sqlite:///{folder}/mlflow.db --artifacts-destination {folder}/artifacts"
     command = f"{sys.executable} -m mlflow server --host 127.0.0.1 --port {port} --workers 1 {store}"
-    log = folder / "server.log"
+    log = (logs or folder) / "server.log"
     with log.open("a") as file:
         server = subprocess.Popen(command.split(), stdout=file, stderr=file, cwd=folder, start_new_session=True)
     try:

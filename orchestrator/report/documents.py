@@ -11,8 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from orchestrator.report.plots import plots
-from orchestrator.report.render import numeric_columns, sweep_tables, text_cells, together
-from orchestrator.report.tables import notes
+from orchestrator.report.render import numeric_columns, sweep_notes, sweep_tables, text_cells, together
 from orchestrator.report.trials import Sweep
 
 __all__ = ["to_html", "to_json"]
@@ -41,7 +40,7 @@ def to_json(sweeps: Sequence[Sweep]) -> str:
             {
                 "sweep": sweep.name,
                 "task": sweep.settings["task"],
-                "notes": notes(sweep),
+                "notes": sweep_notes(sweep),
                 "tables": {name: _rows(table) for name, (_, table) in sweep_tables(sweep).items()},
             }
             for sweep in sweeps
@@ -83,7 +82,7 @@ def _together(sweeps: Sequence[Sweep]) -> Iterator[str]:
 
 def _section(sweep: Sweep) -> Iterator[str]:
     yield f"<h1>Sweep {escape(sweep.name)} ({escape(sweep.settings['task'])})</h1>"
-    yield _list(notes(sweep))
+    yield _list(sweep_notes(sweep))
     for title, table in sweep_tables(sweep).values():
         if not table.empty:
             yield f"<h2>{escape(title)}</h2>"

@@ -7,8 +7,7 @@ from dlfa.errors import ConfigError
 from dlfa.files import atomic_write
 from orchestrator.report.documents import to_html, to_json
 from orchestrator.report.plots import write_plots
-from orchestrator.report.render import Format, render, sweep_tables
-from orchestrator.report.tables import notes
+from orchestrator.report.render import Format, render, sweep_notes, sweep_tables
 from orchestrator.report.trials import Sweep
 
 __all__ = ["write_reports"]
@@ -27,7 +26,7 @@ def write_reports(sweep: Sweep, out: Path) -> list[Path]:
     Raises:
         ConfigError: The folder cannot be written.
     """
-    lines = notes(sweep)
+    lines = sweep_notes(sweep)
     contents: dict[str, str | bytes] = {
         f"{name}.{suffix}": render(table, lines, title, format)
         for name, (title, table) in sweep_tables(sweep).items()

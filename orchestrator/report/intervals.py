@@ -1,19 +1,26 @@
-"""How sure a difference to the baseline is: a bootstrap over seeds and test examples."""
+"""How sure a score or a difference is: draws of what other seeds and other test examples might have given."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import f
+from threadpoolctl import threadpool_limits
 
 from dlfa.errors import DataError
 
-__all__ = ["DRAWS", "intervals"]
+__all__ = ["BASELINE", "DRAWS", "EDGES", "intervals", "target_draws"]
 
 DRAWS = 2000
-"""Draws of the bootstrap."""
+"""Draws of examples and of seeds."""
 
-_EDGES = (2.5, 97.5)
+BASELINE = -1
+"""Stands for the baseline among fusion layers, which has none."""
+
+EDGES = (2.5, 97.5)
+"""Percentiles that a 95 % interval lies between."""
+
 _ROWS = 200
 """Draws at a time: a bound on memory only."""
 
@@ -21,10 +28,13 @@ _ROWS = 200
 def intervals(runs: pd.DataFrame, examples: pd.DataFrame, source: str) -> pd.DataFrame:
     """Return 95 % intervals of what each fusion layer differs from the baseline.
 
-    Each draw takes the examples of every language with replacement, the same ones for all runs, and the seeds that
-    layer and baseline share with replacement, the same ones for both (a hierarchical, paired bootstrap; percentiles,
-    Efron and Tibshirani 1993, chapter 13). What a few seeds say of how seeds differ is little, and so the interval is
-    too narrow then; of one seed it knows the examples alone.
+    Two things might have been otherwise. Test examples: those of every language are drawn with replacement, the same
+    ones for all runs (a bootstrap; Efron and Tibshirani 1993, chapter 13). Seeds: their mean may be off by Student's t
+    with P - 1 degrees of freedom times its standard error, P being the seeds that layer and baseline share. What one
+    seed's model makes of one example is part of how seeds differ, and is taken out of the former. Seeds are not drawn
+    with replacement: of two seeds such an interval leaves out a difference that is 0 every second time, of three every
+    fourth. Two seeds say little of how seeds differ, so their interval is wide; one says nothing, and its interval is
+    of the examples alone.
 
     Args:
         runs: One row per run: trial, seed, fusion_layer (missing: the baseline).
@@ -38,28 +48,120 @@ def intervals(runs: pd.DataFrame, examples: pd.DataFrame, source: str) -> pd.Dat
     Raises:
         DataError: Two runs have not been tested on the same examples.
     """
-    known = runs[runs["trial"].isin(examples["trial"])].reset_index(drop=True)
+    known = runs[runs["trial"].isin(examples["trial"].unique())].reset_index(drop=True)
     chance = np.random.default_rng(0)
     wanted, pairs = _pairs(runs), _pairs(known)
     pairs = {layer: pair for layer, pair in pairs.items() if len(pair) == len(wanted[layer]) > 0}
-    seeds = {layer: chance.integers(len(pair), size=(DRAWS, len(pair))) for layer, pair in pairs.items()}
+    shifts = {layer: _seed_shifts(len(pair), chance) for layer, pair in pairs.items()}
     rows: list[tuple[int, str | None, float, float]] = []
-    sums: dict[int, NDArray[np.float64]] = {}
+    sums = {layer: np.zeros((1 + DRAWS, 1, len(pair))) for layer, pair in pairs.items()}
     targets = 0
     for language, scores in _drawn(known, examples, chance):
         targets += language != source
         for layer, pair in pairs.items():
-            by_seed = scores[:, pair[:, 0]] - scores[:, pair[:, 1]]
-            drawn = np.take_along_axis(by_seed, seeds[layer], axis=1).mean(axis=1)
-            rows.append((layer, language, *np.percentile(drawn, _EDGES)))
-            if language != source:
-                sums[layer] = sums.get(layer, 0.0) + drawn
-    rows += [(layer, None, *np.percentile(drawn / targets, _EDGES)) for layer, drawn in sums.items()]
+            gains = (scores[:, pair[:, 0]] - scores[:, pair[:, 1]])[:, None]
+            rows.append((layer, language, *np.percentile(_means(gains, shifts[layer]), EDGES)))
+            sums[layer] += gains * (language != source)
+    if targets:
+        rows += [
+            (layer, None, *np.percentile(_means(gains / targets, shifts[layer]), EDGES))
+            for layer, gains in sums.items()
+        ]
     table = pd.DataFrame(rows, columns=["fusion_layer", "language", "low", "high"])
     typed: pd.DataFrame = table.astype(
         {"fusion_layer": "Int64", "language": "string", "low": "float64", "high": "float64"}
     )
     return typed
+
+
+def target_draws(runs: pd.DataFrame, examples: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Draw the mean target score of all layers together, so that what is drawn of one may be compared with another.
+
+    Of each draw the examples, and what chance in the seeds does, are the same for all layers; both as in `intervals`.
+    Only seeds count that all layers, and the baseline if it has runs, have run with.
+
+    Args:
+        runs: One row per run: trial, seed, fusion_layer (missing: the baseline).
+        examples: What each test example adds to a run's score: trial, language, example, numerator, denominator.
+        source: The source language, which is left out of the mean over languages.
+
+    Returns:
+        [DRAWS, layers], in percent; columns: fusion layer, ascending (Int64), the baseline as `BASELINE`. Without
+        columns where no seed is shared by all, or some of these runs have no examples.
+
+    Raises:
+        DataError: Two runs have not been tested on the same examples.
+    """
+    layers = runs.assign(layer=runs["fusion_layer"].fillna(BASELINE))
+    shared = layers.groupby("seed")["layer"].nunique().eq(layers["layer"].nunique())
+    known = layers[layers["seed"].map(shared).astype(bool)].sort_values(["layer", "seed"]).reset_index(drop=True)
+    if not known["trial"].isin(examples["trial"].unique()).all():
+        known = known[:0]
+    columns = pd.Index(sorted(known["layer"].unique()), dtype="Int64")
+    chance = np.random.default_rng(0)
+    seeds = known["seed"].nunique()
+    shifts = _seed_shifts(seeds, chance)
+    targets = 0
+    sums = np.zeros((1 + DRAWS, len(columns), seeds))
+    for _, scores in _drawn(known, examples[examples["language"].ne(source)], chance):
+        sums += scores.reshape(sums.shape)
+        targets += 1
+    drawn = _means(sums / targets, shifts) if targets else np.empty((DRAWS, 0))
+    table: pd.DataFrame = pd.DataFrame(drawn, columns=columns[: drawn.shape[1]])
+    return table
+
+
+def _means(scores: NDArray[np.float64], shifts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Draw means over seeds: see `intervals`.
+
+    Args:
+        scores: [1 + DRAWS, scores, seeds]: those on the examples as they are, then those on drawn ones.
+        shifts: [DRAWS, seeds], as `_seed_shifts` returns them.
+
+    Returns:
+        [DRAWS, scores].
+    """
+    observed, drawn = scores[0], scores[1:]
+    means = drawn.mean(axis=2)
+    moved = means - means.mean(axis=0)
+    seeds = scores.shape[2]
+    if seeds > 1:
+        # Of the variance that drawn examples give to the mean, what they give to each seed apart from the others is
+        # in the differences between seeds already. What is left may be below 0 by chance.
+        apart = drawn - means[:, :, None]
+        apart -= apart.mean(axis=0)
+        variance = moved.T @ moved
+        kept = variance - np.einsum("dik,djk->ij", apart, apart) / (seeds - 1) / seeds
+        moved = moved @ _power(variance, -0.5) @ _power(kept, 0.5)
+    result: NDArray[np.float64] = observed.mean(axis=1) + moved + shifts @ observed.T
+    return result
+
+
+def _power(symmetric: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
+    """Return a power of a symmetric matrix, of which eigenvalues that are not above 0 are left out."""
+    values, vectors = np.linalg.eigh(symmetric)
+    above = values > 1e-9 * np.abs(values).max()
+    result: NDArray[np.float64] = vectors[:, above] * values[above] ** exponent @ vectors[:, above].T
+    return result
+
+
+def _seed_shifts(count: int, chance: np.random.Generator) -> NDArray[np.float64]:
+    """Return what to weigh the scores of so many seeds with to shift their mean by chance, [DRAWS, seeds].
+
+    Whatever the scores, the shifts are of the distribution of t times the standard error of the mean; they are linear
+    in the scores, so that the shift of a difference is the difference of the shifts.
+    """
+    if count < 2:
+        return np.zeros((DRAWS, count))
+    half = DRAWS // 2
+    directions = chance.standard_normal((half, count))
+    directions -= directions.mean(axis=1, keepdims=True)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    # Their lengths are evenly spaced quantiles, and each shift has its opposite: of two seeds, whose t has heavy tails,
+    # percentiles of random ones would be a fifth off.
+    quantiles = f.ppf((np.arange(half) + 0.5) / half, count - 1, count - 1)
+    shifts = chance.permutation(np.sqrt(quantiles / count))[:, None] * directions
+    return np.concatenate([shifts, -shifts])
 
 
 def _pairs(runs: pd.DataFrame) -> dict[int, NDArray[np.int64]]:
@@ -76,7 +178,7 @@ def _pairs(runs: pd.DataFrame) -> dict[int, NDArray[np.int64]]:
 def _drawn(
     runs: pd.DataFrame, examples: pd.DataFrame, chance: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Yield language by language the runs' scores on examples drawn with replacement, [DRAWS, runs]."""
+    """Yield by language the runs' scores, then those on examples drawn with replacement, [1 + DRAWS, runs]."""
     ours = examples[examples["trial"].isin(runs["trial"])]
     for language, of_language in ours.groupby("language", sort=True):
         parts = [
@@ -86,14 +188,22 @@ def _drawn(
         if parts[0].isna().any(axis=None):
             short = parts[0].columns[parts[0].isna().any()]
             raise DataError(f"{', '.join(short)}: not tested on all examples of {language!r} that other runs were")
-        numerators, denominators = (part.to_numpy("float64") for part in parts)
-        count = len(numerators)
-        scores = np.empty((DRAWS, len(runs)))
-        for start in range(0, DRAWS, _ROWS):
-            weights = chance.multinomial(count, np.full(count, 1 / count), size=min(_ROWS, DRAWS - start))
-            whole = weights @ denominators
-            # A score with nothing to find is 0, as seqeval's.
-            scores[start : start + _ROWS] = 100 * np.divide(
-                weights @ numerators, whole, out=np.zeros_like(whole), where=whole > 0
-            )
-        yield str(language), scores
+        both = np.hstack([part.to_numpy("float64") for part in parts])
+        sums = [both.sum(axis=0, keepdims=True)]
+        # One thread: on a machine that does something else, too, threads that wait for each other take ten times as
+        # long.
+        with threadpool_limits(1, "blas"):
+            for start in range(0, DRAWS, _ROWS):
+                sums.append(_times_drawn(len(both), min(_ROWS, DRAWS - start), chance) @ both)
+        numerators, denominators = np.hsplit(np.vstack(sums), 2)
+        # A score with nothing to find is 0, as seqeval's.
+        yield (
+            str(language),
+            100 * np.divide(numerators, denominators, out=np.zeros_like(numerators), where=denominators > 0),
+        )
+
+
+def _times_drawn(count: int, draws: int, chance: np.random.Generator) -> NDArray[np.float64]:
+    """Return how often each of so many examples is drawn, [draws, count]; a multinomial, but a tenth of its time."""
+    drawn = chance.integers(count, size=(draws, count)) + count * np.arange(draws)[:, None]
+    return np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count).astype(np.float64)

@@ -7,7 +7,9 @@ from typing import Any, Final, Literal, get_args
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from orchestrator.report.equilibrium import sweep_equilibrium
 from orchestrator.report.families import alikeness, families, families_of, similarity
+from orchestrator.report.selection import selection
 from orchestrator.report.tables import best_layers, best_of_each, learning_curves, notes, per_language, search_trials
 from orchestrator.report.trials import Sweep
 
@@ -18,6 +20,7 @@ __all__ = [
     "render",
     "render_sweep",
     "render_together",
+    "sweep_notes",
     "sweep_tables",
     "text_cells",
     "together",
@@ -26,7 +29,10 @@ __all__ = [
 Format = Literal["table", "csv", "markdown", "latex"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
-_PERCENT = ("dev", "avg_target", "source", "worst", "gap", "baseline", "dlfa", "score", "value")
+_PERCENT = (
+    "dev", "avg_target", "source", "worst", "gap", "baseline", "dlfa", "score", "value",
+    "retrieval", "language", "capability", "upos", "structure", "majority", "equilibrium", "target",
+)  # fmt: skip
 _LATEX = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
@@ -57,9 +63,14 @@ def render_sweep(sweep: Sweep, format: Format) -> str:
 
     CSV is the first of these tables alone.
     """
-    lines = notes(sweep)
+    lines = sweep_notes(sweep)
     tables = sweep_tables(sweep)
-    shown = ["search"] if tables["best_layers"][1].empty else ["best_layers", "per_language", "learning_curves"]
+    shown = (
+        ["search"]
+        if tables["best_layers"][1].empty
+        else ["best_layers", "selection", "per_language", "learning_curves"]
+    )
+    shown += ["equilibrium"] * ("equilibrium" in tables)
     if format == "csv":
         shown = shown[:1]
     # LaTeX tables float apart, so each has the notes in its caption; else they stand once, at the end.
@@ -90,13 +101,25 @@ def sweep_tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
     alike = similarity(sweep.frame)
     found = alikeness(alike, families_of(alike.index))
     profiles = "" if found is None else f": {found.told}"
+    balanced = sweep_equilibrium(sweep)[0]
+    measured = {} if balanced.empty else {"equilibrium": (f"Layers of the encoder {of_sweep}", balanced)}
     return {
         "best_layers": (f"Best fusion layers {of_sweep}", best_layers(sweep.frame, sweep.intervals)),
+        "selection": (
+            f"Strict and oracle selection {of_sweep}",
+            selection(sweep.frame, sweep.intervals, sweep.target_draws),
+        ),
         "per_language": (f"Scores per language {of_sweep}", per_language(sweep.frame, sweep.intervals)),
         "learning_curves": (f"Learning curves {of_sweep}", learning_curves(sweep.frame)),
         "families": (f"Families {of_sweep}{profiles}", families(sweep.frame)),
+        **measured,
         "search": (f"Search trials {of_sweep}", search_trials(sweep.frame)),
     }
+
+
+def sweep_notes(sweep: Sweep) -> list[str]:
+    """Return the facts, one line each, that stand beside the tables of a sweep."""
+    return [*notes(sweep), *sweep_equilibrium(sweep)[1]]
 
 
 def text_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -109,7 +132,8 @@ def text_cells(table: pd.DataFrame) -> pd.DataFrame:
         cells = [_cell(column, value) for value in table[column]]
         if f"{column}_low" in table and table[f"{column}_low"].notna().any():
             edges = zip(table[f"{column}_low"], table[f"{column}_high"], strict=True)
-            interval = ["" if pd.isna(low) else f" [{low:+.2f}, {high:+.2f}]" for low, high in edges]
+            sign = "+" if column.startswith(("difference", "cost")) else ""
+            interval = ["" if pd.isna(low) else f" [{low:{sign}.2f}, {high:{sign}.2f}]" for low, high in edges]
             cells = [mean + text for mean, text in zip(cells, interval, strict=True)]
         elif f"{column}_sd" in table:
             spread = ["" if pd.isna(sd) else f" ± {sd:.2f}" for sd in table[f"{column}_sd"]]
@@ -145,7 +169,7 @@ def _cell(column: str, value: Any) -> str:
         return f"{value:.1e}"
     if column == "difference_p":
         return f"{value:.3f}"
-    if column.startswith(("difference", "layer_")):
+    if column.startswith(("difference", "layer_", "cost")):
         return f"{value:+.2f}"
     return f"{value:.2f}" if column.startswith(_PERCENT) else f"{value:.4g}"
 

@@ -8,12 +8,14 @@ import pandas as pd
 from scipy.stats import permutation_test
 
 from dlfa.tasks import TASKS
+from orchestrator.report.importance import TRIALS_NEEDED, complete_trials
 from orchestrator.report.intervals import DRAWS
 from orchestrator.report.trials import COLUMNS, Sweep, confirmed_runs
 
 __all__ = [
     "best_layers",
     "best_of_each",
+    "differences",
     "layers_by_language",
     "learning_curves",
     "model_runs",
@@ -56,10 +58,7 @@ def best_layers(frame: pd.DataFrame, intervals: pd.DataFrame | None = None) -> p
     """
     params = ["reduction_ratio", "learning_rate", *_extra(frame)]
     runs = _scored_runs(frame)
-    is_baseline = runs["fusion"].eq("none")
-    baseline = runs[is_baseline].set_index("seed")["avg_target"]
-    paired = runs["seed"].map(baseline).astype("float64").mask(is_baseline)
-    runs["difference"] = runs["avg_target"] - paired
+    runs["difference"] = differences(runs, ["seed"], "avg_target")
     table: pd.DataFrame = (
         runs.sort_values("fusion_layer", na_position="first", kind="stable")
         .groupby("fusion_layer", dropna=False, sort=False)
@@ -168,13 +167,8 @@ def layers_by_language(frame: pd.DataFrame) -> pd.DataFrame:
     """
     runs = confirmed_runs(frame)
     tests = runs[runs["split"].eq("test") & runs["language"].notna() & _is_main(runs)]
-    is_baseline = tests["fusion"].eq("none")
-    fused = tests[~is_baseline].merge(
-        tests.loc[is_baseline, ["language", "seed", "value"]], on=["language", "seed"], suffixes=("", "_baseline")
-    )
-    table = fused.assign(difference=fused["value"] - fused["value_baseline"]).pivot_table(
-        index="language", columns="fusion_layer", values="difference", aggfunc="mean"
-    )
+    tests = tests.assign(difference=differences(tests, ["language", "seed"], "value")).dropna(subset="difference")
+    table = tests.pivot_table(index="language", columns="fusion_layer", values="difference", aggfunc="mean")
     result: pd.DataFrame = table.reindex(_in_order(table.index, frame))
     return result
 
@@ -228,11 +222,28 @@ def model_runs(frame: pd.DataFrame) -> dict[str, str]:
 
 def _compare_arms(tests: pd.DataFrame) -> pd.DataFrame:
     """Return one row per language and the columns of `_ARMS`, means over seeds."""
-    by_seed = tests.pivot(index=["language", "seed"], columns="arm", values="value")
-    by_seed = by_seed.reindex(columns=["baseline", "dlfa"]).rename_axis(columns=None)
-    by_seed["difference"] = by_seed["dlfa"] - by_seed["baseline"]
-    means: pd.DataFrame = by_seed.groupby("language").mean()
-    return means
+    means = tests.pivot_table(index="language", columns="arm", values="value", aggfunc="mean")
+    means = means.reindex(columns=["baseline", "dlfa"]).rename_axis(columns=None)
+    means["difference"] = differences(tests, ["language", "seed"], "value").groupby(tests["language"]).mean()
+    table: pd.DataFrame = means
+    return table
+
+
+def differences(runs: pd.DataFrame, by: list[str], value: str) -> pd.Series:
+    """Return what each row's value lies above that of the baseline's row with the same seed.
+
+    Args:
+        runs: Rows of confirm runs.
+        by: Columns in which the baseline's row is the same, the seed among them.
+        value: Column of the values.
+
+    Returns:
+        NaN for the baseline's own rows, and where it has no such row.
+    """
+    is_baseline = runs["fusion"].eq("none")
+    baseline = runs[by].merge(runs.loc[is_baseline, [*by, value]], how="left", on=by)[value].to_numpy("float64")
+    found: pd.Series = (runs[value].astype("float64") - baseline).mask(is_baseline)
+    return found
 
 
 def search_curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -291,6 +302,10 @@ def notes(sweep: Sweep) -> list[str]:
         f"search trials: {_states(frame, 'search')}",
     ]
     lines[3:3] = sweep.settings["provenance"].get("remarks", [])
+    complete = len(complete_trials(search_trials(frame)))
+    if complete < TRIALS_NEEDED:
+        trials = "trial" if complete == 1 else "trials"
+        lines.append(f"no importance of parameters: {complete} complete DLFA {trials}, {TRIALS_NEEDED} are needed")
     if frame["phase"].eq("confirm").any():
         lines.append(f"confirm runs: {_states(frame, 'confirm')}")
     failed = frame[frame["state"].eq("FAIL")].drop_duplicates("trial")
@@ -312,14 +327,24 @@ def notes(sweep: Sweep) -> list[str]:
     if not layers.empty:
         chosen = layers.loc[layers["selected"], "fusion_layer"]
         lines.append(f"selected (*, dlfa per language): layer {_join(chosen)}, by its mean selection score")
-    if sweep.examples["trial"].nunique():
-        lines.append(f"[low, high]: 95 % interval, {DRAWS} bootstrap draws of test {task.examples} and of paired seeds")
-    without = set(confirmed_runs(frame)["trial"]) - set(sweep.examples["trial"])
-    if without and sweep.examples["trial"].nunique():
+        lines.append(
+            "oracle: the layer that came out best on the targets' test sets, looked up in the answer: an upper bound "
+            "and no result, for the best of several lies above the baseline by chance alone"
+        )
+        lines.append(f"cost: what the oracle's layer scores above the one selected on {_dev(sweep)}")
+    with_examples = set(sweep.examples["trial"].unique())
+    if with_examples:
+        lines.append(
+            f"[low, high]: 95 % interval, from {DRAWS} bootstrap draws of test {task.examples} and from how seeds "
+            "differ (Student's t): wide with few of them, and of the examples alone with one"
+        )
+    without = set(confirmed_runs(frame)["trial"]) - with_examples
+    if without and with_examples:
         lines.append(f"no intervals where runs have no examples.parquet: {', '.join(sorted(without))}")
     if layers["difference_p"].notna().any():
         lines.append(
-            "p: two-sided sign-flip permutation test over paired seeds, not corrected for the number of layers"
+            "p: two-sided sign-flip permutation test over paired seeds on these test examples, not corrected for the "
+            "number of layers"
         )
     if layers["pairs"].lt(_PAIRS_NEEDED).any():
         lines.append("with fewer than six paired seeds no difference can be called significant")
@@ -346,6 +371,10 @@ def _scored_runs(frame: pd.DataFrame) -> pd.DataFrame:
 def _is_main(rows: pd.DataFrame) -> Any:
     """Return, as a series of bool, which rows are of their task's main metric."""
     return rows["metric"].eq(rows["task"].map({name: task.metric for name, task in TASKS.items()}))
+
+
+def _dev(sweep: Sweep) -> str:
+    return "dev" if sweep.settings["select_on"] == "source" else "target dev"
 
 
 def _limit(limit: int | None, examples: str) -> str:

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from sqlalchemy.pool import StaticPool
 
 from dlfa.config import suggestion
 from dlfa.errors import ConfigError, DataError
+from dlfa.probing import LAYER_COLUMNS
 from dlfa.tasks import TASKS
 from dlfa.trial import EXAMPLES
 from dlfa.untrusted import load_yaml
-from orchestrator.report.intervals import intervals
+from orchestrator.report.balance import Balance, balance
+from orchestrator.report.intervals import intervals, target_draws
 from orchestrator.settings import is_name, known_sweeps
 
-__all__ = ["COLUMNS", "Sweep", "confirmed_runs", "load", "load_many"]
+__all__ = ["COLUMNS", "ENCODERS", "MEASURES", "Sweep", "confirmed_runs", "load", "load_many"]
 
 COLUMNS = {
     "sweep": "string",
@@ -49,6 +51,12 @@ COLUMNS = {
     "value": "float64",
 }
 """Columns of a sweep's frame and their types; other searched parameters follow under their own names."""
+
+MEASURES = "probing"
+"""Folder of a sweep that has what the layers of its encoders know, a file per encoder."""
+
+ENCODERS = ("pretrained", "baseline", "dlfa")
+"""Whose layers are measured: before fine-tuning, and after it without and with fusion."""
 
 _EXAMPLE_TYPES = {"language": "string", "example": "int64", "numerator": "float64", "denominator": "float64"}
 _EXAMPLE = ["trial", *_EXAMPLE_TYPES]
@@ -85,11 +93,26 @@ class Sweep:
     of versions that wrote no examples have none.
     """
 
+    measures: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """`pretrained`, and after fine-tuning `baseline` and `dlfa`, to what `dlfa-report --equilibrium` has measured."""
+
+    @cached_property
+    def balances(self) -> Mapping[str, Balance]:
+        """Capability and structure of the layers of each encoder that was measured."""
+        source = str(self.settings["data"]["source_language"])
+        return {name: balance(measured, source) for name, measured in self.measures.items()}
+
     @cached_property
     def intervals(self) -> pd.DataFrame:
         """95 % intervals of differences to the baseline: see `orchestrator.report.intervals`."""
         runs = confirmed_runs(self.frame).drop_duplicates("trial")
         return intervals(runs, self.examples, str(self.settings["data"]["source_language"]))
+
+    @cached_property
+    def target_draws(self) -> pd.DataFrame:
+        """Draws of every layer's mean target score: see `orchestrator.report.intervals`."""
+        runs = confirmed_runs(self.frame).drop_duplicates("trial")
+        return target_draws(runs, self.examples, str(self.settings["data"]["source_language"]))
 
 
 def load_many(names: Sequence[str], storage: Path) -> list[Sweep]:
@@ -139,6 +162,7 @@ def load(folder: Path) -> Sweep:
         layers=_layers(studies["search"]),
         frame=frame,
         examples=_examples(folder, frame, TASKS[settings["task"]].metric),
+        measures=_measures(folder / MEASURES),
     )
 
 
@@ -306,3 +330,19 @@ def _examples(folder: Path, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
         parts.append(found.assign(trial=trial)[_EXAMPLE])
     examples: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return examples
+
+
+def _measures(folder: Path) -> dict[str, pd.DataFrame]:
+    found = {}
+    for name in ENCODERS:
+        path = folder / f"{name}.parquet"
+        if not path.exists():
+            continue
+        try:
+            measured = pd.read_parquet(path, columns=list(LAYER_COLUMNS)).astype(LAYER_COLUMNS)
+            if measured.duplicated(["measure", "language", "layer", "example"]).any():
+                raise ValueError("an example stands there twice")
+        except (OSError, ValueError, LookupError, RuntimeError) as error:  # RuntimeError: some of pyarrow's
+            raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        found[name] = measured
+    return found

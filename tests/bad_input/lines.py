@@ -159,6 +159,7 @@ SWEEP = [
     ("--time-budget 1001d", "argument --time-budget: '1001d' is not allowed; allowed: a time such as 90s, 30m, 2h or "
      "1d, at most 1000d"),
     ("--time-budget " + 400 * "9" + "s", "9s' is not allowed; allowed: a time such as 90s, 30m, 2h or 1d, at most 100"),
+    ("--keep-models all", "argument --keep-models: invalid choice: 'all' (choose from 'best', 'none')"),
     ("--report-timeout 0s", "argument --report-timeout: '0s' is not allowed; allowed: a time such as 90s"),
     ("--report-timeout soon", "argument --report-timeout: 'soon' is not allowed; allowed: a time such as 90s"),
     ("--gpus -1", f"argument --gpus: '-1' is not allowed; {FROM_ZERO}"),
@@ -315,6 +316,18 @@ REPORT = [
     ("mine --storage TOY/runs --out TOY/locked/x", "--out: 'TOY/locked/x' is not allowed (TOY/locked is no folder tha"),
     ("mine --storage TOY/runs --out=", f"--out: '' is not allowed (no path); {WRITABLE}"),
     ("mine --storage TOY/runs --out 'a\nb'", rf"argument --out: 'a\nb' is not allowed; {PLAIN}"),
+    ("mine --storage TOY/runs --equilibrium --probe-limit 0", f"argument --probe-limit: '0' is not allowed; {COUNT}"),
+    ("mine --storage TOY/runs --probe-limit 5", "--probe-limit: not allowed alone; allowed: with --equilibrium"),
+    ("mine --storage TOY/runs --parallel hub --treebanks hub", "--treebanks, --parallel: not allowed alone; allowed: "),
+    ("mine --storage TOY/runs --equilibrium --parallel", "argument --parallel: expected one argument"),
+    ("mine --storage TOY/runs --register", "argument --register: expected one argument"),
+    ("mine --storage TOY/runs --register=", f"--register: '' is not allowed; {NAME}"),
+    ("mine --storage TOY/runs --register a/b", f"--register: 'a/b' is not allowed; {NAME}"),
+    ("mine --storage TOY/runs --register models:/a", f"--register: 'models:/a' is not allowed; {NAME}"),
+    (f"mine --storage TOY/runs --register {LONG}", f"--register: '{LONG}' is not allowed; {NAME}"),
+    ("mine --storage TOY/runs --register 'a\nb'", rf"argument --register: 'a\nb' is not allowed; {PLAIN}"),
+    ("mine yours --storage TOY/runs --register a", "--register: 2 sweeps are not allowed with it; allowed: one NAME"),
+    ("mien --storage TOY/runs --register a", "TOY/runs/mien: no such sweep (did you mean mine?); sweeps in TOY/runs: "),
 ]  # fmt: skip
 
 # Behind a whole right line of dlfa-train.

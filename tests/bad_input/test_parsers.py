@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 import dlfa.cli
 import orchestrator.prepare
+import orchestrator.probing
+import orchestrator.registration
 import orchestrator.report
 import orchestrator.resume
 from orchestrator.cli import report_main, sweep_main
@@ -21,10 +23,10 @@ from orchestrator.cli import report_main, sweep_main
 _FLAGS = {
     "dlfa-sweep": """
         task profile encoder data source-lang languages space trials time-budget gpus gpus-per-trial cpus-per-trial
-        address sampler pruner report-timeout select-on confirm-seeds seed epochs train-limit eval-limit name storage
-        tracking-uri resume dry-run version help
+        address sampler pruner report-timeout select-on confirm-seeds keep-models seed epochs train-limit eval-limit
+        name storage tracking-uri resume dry-run version help
     """,
-    "dlfa-report": "format out storage version help",
+    "dlfa-report": "format out storage equilibrium treebanks parallel probe-limit register version help",
     "dlfa-train": """
         task fusion fusion-layer reduction-ratio learning-rate head-learning-rate batch-size max-length reports
         precision device threads out cache encoder data source-lang languages epochs train-limit eval-limit seed
@@ -56,6 +58,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         patch.setattr(orchestrator.prepare, "prepare", start)
         patch.setattr(orchestrator.resume, "reopen", start)
         patch.setattr(orchestrator.report, "write_reports", start)
+        patch.setattr(orchestrator.probing, "measure", start)
+        patch.setattr(orchestrator.registration, "register", start)
         patch.setattr(dlfa.cli, "_train", start)
         patch.chdir(tmp_path_factory.mktemp("here"))
         yield make_world(tmp_path_factory.mktemp("toy"))

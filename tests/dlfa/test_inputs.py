@@ -1,17 +1,20 @@
 """What users may give for data and encoder, as folders."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+import dlfa.data.sources.hub
 import dlfa.embedded.corpus
 import dlfa.embedded.encoder
 from dlfa.data.sources import open_source
 from dlfa.embedded.corpus import languages
 from dlfa.errors import ConfigError
-from dlfa.inputs import data_folder, encoder_source
+from dlfa.inputs import EMBEDDED, HUB, data_folder, encoder_source, origin, probing_folders
 from dlfa.model import encoder_shape, load_tokenizer
+from dlfa.probing import read_parallel
 from dlfa.tasks import TASKS, TaskSpec
 
 
@@ -100,3 +103,48 @@ def test_the_embedded_encoder_is_a_folder_like_any(tmp_path: Path) -> None:
     changed = (Path(encoder) / "config.json").stat().st_mtime_ns
     assert encoder_source("embedded", tmp_path) == encoder
     assert (Path(encoder) / "config.json").stat().st_mtime_ns == changed
+
+
+def _probing(cache: Path, treebanks: str, parallel: str, source: str = "en") -> tuple[Path, Path]:
+    return probing_folders(treebanks, parallel, cache, source_language=source, languages=["de", "vi", "xx"], limit=5)
+
+
+def test_where_data_comes_from(tmp_path: Path) -> None:
+    assert origin(folder_of("embedded", TASKS["xnli"], tmp_path), tmp_path) == EMBEDDED
+    assert origin(tmp_path / "hub" / "google--xtreme@0123", tmp_path) == HUB
+    assert origin(tmp_path / "treebanks", tmp_path) is None
+    assert origin(Path("/data/hub/mine"), tmp_path) is None
+    assert origin(tmp_path, tmp_path) is None
+
+
+def test_the_embedded_corpus_for_probes_has_train_sets_and_translations(tmp_path: Path) -> None:
+    treebanks, parallel = _probing(tmp_path, EMBEDDED, EMBEDDED)
+    source = open_source(treebanks, TASKS["udpos"])
+    assert {len(source.read(code, split)) for code in languages() for split in ("train", "test")} == {5}
+    texts = read_parallel(parallel, "en", languages(), None)
+    assert [text.language for text in texts] == sorted(set(languages()) - {"en"})
+    assert {len(text.sentences) for text in texts} == {5}
+    assert origin(treebanks, tmp_path) == EMBEDDED
+
+
+def test_data_for_probes_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetch(task: TaskSpec, cache: Path, *, source_language: str, languages: Sequence[str]) -> Path:
+        asked.append((task.name, source_language, languages))
+        return cache / "hub" / task.name
+
+    monkeypatch.setattr(dlfa.data.sources.hub, "fetch", fetch)
+    assert _probing(tmp_path, HUB, HUB) == (tmp_path / "hub" / "udpos", tmp_path / "hub" / "tatoeba")
+    # Tatoeba has English as the other side of every pair, and nothing of its own.
+    assert asked == [("udpos", "en", ["de", "vi"]), ("tatoeba", "de", ["de", "vi"])]
+    with pytest.raises(ConfigError, match="--parallel: 'hub' is not allowed for fr and de, vi, xx; allowed: embedded"):
+        _probing(tmp_path, HUB, HUB, source="fr")
+
+
+@pytest.mark.parametrize(
+    ("treebanks", "parallel", "flag"), [("no", "hub", "treebanks"), ("embedded", "no", "parallel")]
+)
+def test_no_folder_of_data_for_probes(tmp_path: Path, treebanks: str, parallel: str, flag: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{flag}: 'no' is not allowed; allowed: hub, embedded, or a folder"):
+        _probing(tmp_path, treebanks, parallel)

@@ -16,6 +16,8 @@ import yaml
 from seqeval.metrics import accuracy_score, f1_score
 from sweeps import Storage, assert_accounted, entry, interrupt, run, runs_of, space, states_of, trials_of
 
+from orchestrator import report
+
 pytestmark = pytest.mark.slow
 
 SPACE = space(trials=8, layers=3, confirm_seeds=2, epochs=2)
@@ -74,8 +76,9 @@ def test_scores_recomputed_from_written_predictions_are_the_logged_ones(
                 assert trial.user_attrs["scores"][f"test/{language}/{metric}"] == value
 
 
-def _gold(path: Path) -> list[list[str]]:
-    return [[line.split("\t")[3] for line in block.split("\n")] for block in path.read_text().strip().split("\n\n")]
+def _gold(path: Path, column: int = 3) -> list[list[str]]:
+    blocks = path.read_text().strip().split("\n\n")
+    return [[line.split("\t")[column] for line in block.split("\n")] for block in blocks]
 
 
 def test_mlflow_has_the_names_and_the_learning_curve(finished: tuple[Path, str]) -> None:
@@ -98,8 +101,49 @@ def test_settings_reproduce_the_sweep(finished: tuple[Path, str], storage: Stora
 
 
 def test_nothing_unneeded_is_left(finished: tuple[Path, str]) -> None:
-    assert not list(finished[0].rglob("*.safetensors")), "checkpoints of ended trials"
-    assert not (finished[0] / "tune").exists()
+    folder, _ = finished
+    assert not list(folder.rglob("checkpoint.safetensors")), "checkpoints of ended trials"
+    assert not (folder / "tune").exists()
+    kept = {path.parents[1].name for path in folder.glob("trials/*/model/dlfa.json")}
+    assert kept == set(report.model_runs(report.load(folder).frame).values())
+    assert len(kept) == 2
+    assert {path.parents[1].name for path in folder.rglob("*.safetensors")} == kept
+
+
+def test_the_best_model_is_registered_and_predicts_what_its_trial_did(
+    finished: tuple[Path, str], storage: Storage, tmp_path: Path
+) -> None:
+    folder, printed = finished
+    done = run([*entry("report"), "whole", "--storage", str(storage.folder), "--register", "toy"])
+    assert (done.returncode, done.stderr) == (0, "")
+    *tables, told, how = done.stdout.splitlines()
+    assert "\n".join(tables).strip() in printed
+    table = report.best_layers(report.load(folder).frame)
+    arms = table[table["fusion_layer"].isna() | table["selected"]].set_index("fusion_layer")["dev"]
+    best = arms.idxmax()  # of equals the baseline, which is first
+    arm = "the baseline" if pd.isna(best) else f"layer {best}"
+    trial = report.model_runs(report.load(folder).frame)["baseline" if pd.isna(best) else "dlfa"]
+    assert told.startswith(f"registered toy version 1: {trial} of sweep whole, {arm}, by mean dev f1: {arm} ")
+    assert how.startswith("load it with: ")
+    gold = _gold(storage.data / "de" / "de_toy-test.conllu", column=1)
+    # In a process of its own, as the last line says.
+    script = f"import json, mlflow, sys; {how.partition(': ')[2].replace('mlflow.pyfunc', 'loaded = mlflow.pyfunc')}\n"
+    script += "import pandas as pd; found = loaded.predict(pd.DataFrame({'text': json.load(sys.stdin)}))\n"
+    script += "print(json.dumps(found['labels'].tolist()))"
+    text = json.dumps([" ".join(words) for words in gold])
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", script],
+        input=text,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    written = (folder / "trials" / trial / "predictions" / "udpos" / "test-de.tsv").read_text("utf-8")
+    assert json.loads(elsewhere.stdout) == [block.split("\n") for block in written.strip().split("\n\n")]
+    assert_accounted(folder, search=8)  # the run of its trial is as it was
 
 
 def test_prints_plain_lines_tables_and_the_commands_that_follow(finished: tuple[Path, str], storage: Storage) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -24,7 +25,7 @@ from servers import free_port, mlflow_server
 from orchestrator import spool as spool_module
 from orchestrator.events import SweepObserver, TrialRef
 from orchestrator.spool import RefusedError, Spool
-from orchestrator.tracking import MlflowTracker
+from orchestrator.tracking import InputSet, MlflowTracker
 
 EXPERIMENT = "dlfa/udpos"
 PATIENCE_S = 120.0  # for what should take moments; a test that waits this long has failed
@@ -37,6 +38,19 @@ FUSED = TrialRef(
     seed=11,
 )
 BASELINE = TrialRef(phase="search", number=8, params={"fusion": "none", "learning_rate": 3e-05}, seed=12)
+TABLE = pd.DataFrame(
+    {
+        "fusion_layer": pd.array([None, 3], dtype="Int64"),
+        "learning_rate": [1.23456789e-4, 3e-4],
+        "dev": [61.123456789, float("nan")],
+        "selected": [False, True],
+    }
+)
+SETS = [
+    InputSet(name="udpos en train", context="training", digest="1" * 64, source="/data/ud"),
+    InputSet(name="udpos en dev", context="validation", digest="2" * 64, source="/data/ud"),
+    InputSet(name="udpos de test", context="test", digest="3" * 64, source="/data/ud"),
+]
 CONFIRM = TrialRef(phase="confirm", number=7, params={"fusion": "none", "learning_rate": 3e-05}, seed=13)
 
 
@@ -139,7 +153,8 @@ def test_a_sweep_arrives_as_a_parent_run_and_one_run_per_trial(
     tracker.trial_ended(FUSED, "COMPLETE", {"test/de/f1": 50.5, "test/avg": 51.0}, None)
     tracker.trial_ended(BASELINE, "PRUNED", {}, None)
     tracker.trial_ended(CONFIRM, "FAIL", {}, "loss is not finite")
-    tracker.sweep_ended("FINISHED", {"best/dev": 63.25}, [Path("table.md")])
+    tracker.sweep_ended("FINISHED", {"best/dev": 63.25})
+    tracker.sweep_reported(files={"": [Path("table.md")]}, description="- oracle selection")
     after = time.time_ns() // 1_000_000
     assert tracker.close(PATIENCE_S) == 0
     assert sweep.notices == []
@@ -156,6 +171,7 @@ def test_a_sweep_arrives_as_a_parent_run_and_one_run_per_trial(
         "dlfa.sweep": sweep.name,
         "dlfa.state": "FINISHED",
         "dlfa.version": "0.1.0",
+        "mlflow.note.content": "- oracle selection",
     }
     assert fused.data.params == {
         "fusion": "dlfa",
@@ -200,6 +216,109 @@ def test_a_sweep_arrives_as_a_parent_run_and_one_run_per_trial(
         assert before <= run.info.start_time <= run.info.end_time <= after
 
 
+def artifacts(sweep: Sweep) -> list[str]:
+    """Paths of all files of the sweep's own run."""
+    client, run = MlflowClient(sweep.uri), sweep.runs()[sweep.name].info.run_id
+    found, folders = [], [""]
+    while folders:
+        entries = client.list_artifacts(run, folders.pop())
+        found += [entry.path for entry in entries if not entry.is_dir]
+        folders += [entry.path for entry in entries if entry.is_dir]
+    return sorted(found)
+
+
+def test_every_run_names_its_data_once_however_often_it_is_told(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    class CountingClient(MlflowClient):
+        def log_inputs(self, run_id: str, *args: Any, **kwargs: Any) -> None:
+            calls.append(run_id)
+            super().log_inputs(run_id, *args, **kwargs)
+
+    monkeypatch.setattr(mlflow, "MlflowClient", CountingClient)
+    first = sweep.driver()
+    first.sweep_started({}, {}, SETS)
+    first.trial_started(FUSED)
+    first.trial_ended(FUSED, "WAITING", {}, None)
+    first.sweep_ended("KILLED")
+    assert first.close(PATIENCE_S) == 0
+    runs = sweep.runs()
+    ids = [runs[name].info.run_id for name in (sweep.name, "search-0007")]
+    assert calls == ids, "one call for all sets of a run"
+
+    second = sweep.driver()
+    second.sweep_started({}, {}, SETS)
+    second.trial_started(FUSED)
+    second.trial_started(BASELINE)
+    assert second.close(PATIENCE_S) == 0
+    (sweep.folder / "position").write_text("0\n", encoding="ascii")
+    assert sweep.driver().close(PATIENCE_S) == 0
+    for name in (sweep.name, "search-0007", "search-0008"):
+        logged = sweep.runs()[name].inputs
+        assert logged is not None
+        inputs = logged.dataset_inputs
+        found = [(e.dataset.name, e.dataset.digest, e.dataset.source, e.tags[0].value) for e in inputs]
+        assert sorted(found) == [
+            ("udpos de test", "3" * 36, '{"uri": "/data/ud"}', "test"),
+            ("udpos en dev", "2" * 36, '{"uri": "/data/ud"}', "validation"),
+            ("udpos en train", "1" * 36, '{"uri": "/data/ud"}', "training"),
+        ]
+        assert {tag.key for entry in inputs for tag in entry.tags} == {"mlflow.data.context"}
+
+
+def test_tables_are_those_of_mlflow_and_grow_by_nothing_when_told_again(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sweep.driver()
+    first.sweep_reported(files={}, tables={"best": TABLE, "empty": TABLE.iloc[:0]})
+    assert first.close(PATIENCE_S) == 0
+    (sweep.folder / "position").write_text("0\n", encoding="ascii")
+    second = sweep.driver()
+    second.sweep_reported(files={}, tables={"best": TABLE, "empty": TABLE.iloc[:0]})
+    assert second.close(PATIENCE_S) == 0
+    assert artifacts(sweep) == ["tables/best.json", "tables/empty.json"]
+
+    parent = sweep.runs()[sweep.name]
+    client = MlflowClient(sweep.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sweep.uri)  # load_table asks there, whatever the client's own is
+    loaded = client.load_table(parent.info.experiment_id, "tables/best.json", [parent.info.run_id])
+    rounded = TABLE.assign(learning_rate=[1.23457e-4, 3e-4], dev=[61.1235, float("nan")])
+    pd.testing.assert_frame_equal(loaded, rounded.astype({"fusion_layer": "float64"}))
+    # As log_table itself would have it, for whatever reads these files.
+    own = client.create_run(parent.info.experiment_id)
+    client.log_table(own.info.run_id, TABLE, "tables/best.json")
+    client.log_table(own.info.run_id, TABLE.iloc[:0], "tables/empty.json")
+    tag = "mlflow.loggedArtifacts"
+    assert json.loads(parent.data.tags[tag]) == json.loads(client.get_run(own.info.run_id).data.tags[tag])
+    theirs, ours = (
+        json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/best.json")) for run in (own, parent)
+    )
+    assert (ours.keys(), ours["columns"]) == (theirs.keys(), theirs["columns"])
+
+
+def test_files_go_to_their_folders_and_replace_those_of_an_earlier_driver(sweep: Sweep, tmp_path: Path) -> None:
+    settings, picture = tmp_path / "sweep.yaml", tmp_path / "curves.png"
+    for text in ("old", "new"):
+        settings.write_text(text, encoding="utf-8")
+        picture.write_text(text, encoding="utf-8")
+        driver = sweep.driver()
+        driver.sweep_reported(files={"": [settings], "figures": [picture]})
+        assert driver.close(PATIENCE_S) == 0
+    assert artifacts(sweep) == ["figures/curves.png", "sweep.yaml"]
+    uri = sweep.runs()[sweep.name].info.artifact_uri
+    assert [mlflow.artifacts.load_text(f"{uri}/{name}") for name in artifacts(sweep)] == ["new", "new"]
+
+
+def test_a_finding_is_a_second_point_only_where_it_has_changed(sweep: Sweep) -> None:
+    for layer, target in ((3, 61.5), (3, 61.5), (3, 62.0)):
+        driver = sweep.driver()
+        driver.sweep_ended("FINISHED", {"best/fusion_layer": layer, "best/avg_target": target})
+        assert driver.close(PATIENCE_S) == 0
+    assert sweep.history(sweep.name, "best/fusion_layer") == [(0, 3)]
+    assert sweep.history(sweep.name, "best/avg_target") == [(0, 61.5), (0, 62.0)]
+    assert sweep.runs()[sweep.name].data.metrics["best/avg_target"] == 62.0
+
+
 def test_times_are_those_of_the_events_not_of_the_delivery(sweep: Sweep, hanging: Callable[[], None]) -> None:
     tracker = sweep.driver()
     run_trial(tracker, FUSED)
@@ -226,7 +345,7 @@ def test_a_hanging_mlflow_holds_up_nobody_and_the_next_driver_delivers(
         run_trial(first, trial)
     first.trial_ended(FUSED, "COMPLETE", {"test/avg": 51.0}, None)
     first.trial_ended(BASELINE, "WAITING", {}, None)
-    first.sweep_ended("KILLED", {}, [])
+    first.sweep_ended("KILLED")
     assert not HangingClient.released.is_set()
     assert first.close(0) == 10
     hanging()
@@ -249,7 +368,7 @@ def test_a_waiting_trial_goes_on_in_its_own_run(sweep: Sweep) -> None:
     first.sweep_started({}, {})
     run_trial(first, FUSED)
     first.trial_ended(FUSED, "WAITING", {}, None)
-    first.sweep_ended("KILLED", {}, [])
+    first.sweep_ended("KILLED")
     assert first.close(PATIENCE_S) == 0
     interrupted = sweep.runs()
     assert interrupted["search-0007"].info.status == "KILLED"
@@ -260,7 +379,7 @@ def test_a_waiting_trial_goes_on_in_its_own_run(sweep: Sweep) -> None:
     second.trial_started(FUSED)
     second.trial_reported(FUSED, 3, 64.0, {"dev/en/f1": 64.0})
     second.trial_ended(FUSED, "COMPLETE", {"test/avg": 51.0}, None)
-    second.sweep_ended("FINISHED", {}, [])
+    second.sweep_ended("FINISHED")
     assert second.close(PATIENCE_S) == 0
     resumed = sweep.runs()
     assert {name: run.info.run_id for name, run in resumed.items()} == {
@@ -400,7 +519,7 @@ def test_no_call_holds_more_than_mlflow_takes(sweep: Sweep, monkeypatch: pytest.
     monkeypatch.setattr(mlflow, "MlflowClient", CountingClient)
     tracker = sweep.driver()
     tracker.sweep_started({f"p{i}": i for i in range(101)}, {f"t{i}": str(i) for i in range(100)})
-    tracker.sweep_ended("FINISHED", {f"m{i}": float(i) for i in range(1001)}, [])
+    tracker.sweep_ended("FINISHED", {f"m{i}": float(i) for i in range(1001)})
     assert tracker.close(PATIENCE_S) == 0
     assert {kind: max(size[kind] for size in sizes) for kind in sizes[0]} == {
         "metrics": 1000,
@@ -454,7 +573,7 @@ def test_a_record_that_mlflow_refuses_is_put_aside_and_later_ones_arrive(sweep: 
     tracker.trial_reported(FUSED, 1, 61.5, {"dev/en/f1?": 61.5})
     tracker.trial_reported(FUSED, 2, 62.5, {"dev/en/f1": 62.5})
     tracker.trial_ended(FUSED, "COMPLETE", {"test/avg": 51.0}, None)
-    tracker.sweep_ended("FINISHED", {}, [tmp_path / "missing.md", Path(__file__)])
+    tracker.sweep_reported(files={"": [tmp_path / "missing.md", Path(__file__)]})
     assert tracker.close(PATIENCE_S) == 0
     runs = sweep.runs()
     assert runs["search-0007"].info.status == "FINISHED"
@@ -474,7 +593,7 @@ def test_a_record_that_mlflow_refuses_is_put_aside_and_later_ones_arrive(sweep: 
 def test_a_changed_parameter_is_put_aside_and_the_rest_of_its_record_arrives(sweep: Sweep) -> None:
     first = sweep.driver()
     first.sweep_started({"trials": 20}, {})
-    first.sweep_ended("KILLED", {}, [])
+    first.sweep_ended("KILLED")
     assert first.close(PATIENCE_S) == 0
     second = sweep.driver()
     second.sweep_started({"trials": 40}, {"dlfa.resumed": "yes"})
@@ -581,7 +700,7 @@ tracker = MlflowTracker(
 )
 assert "mlflow" not in sys.modules
 tracker.sweep_started({}, {})
-tracker.sweep_ended("FINISHED", {}, [])
+tracker.sweep_ended("FINISHED")
 assert tracker.close(120) == 0
 """
 
@@ -619,7 +738,8 @@ def test_a_server_that_comes_late_gets_everything(sweep: Sweep, tmp_path: Path) 
     with mlflow_server(tmp_path, port):
         tracker.trial_reported(FUSED, 3, math.nan, {"dev/en/f1": math.inf})
         tracker.trial_ended(FUSED, "COMPLETE", {"test/avg": 51.0}, None)
-        tracker.sweep_ended("FINISHED", {}, [tmp_path / "table.md"])
+        tracker.sweep_ended("FINISHED")
+        tracker.sweep_reported(files={"reports": [tmp_path / "table.md"]}, tables={"best": TABLE})
         assert tracker.close(PATIENCE_S) == 0
         runs = sweep.runs()
         assert {name: run.info.status for name, run in runs.items()} == {
@@ -628,8 +748,7 @@ def test_a_server_that_comes_late_gets_everything(sweep: Sweep, tmp_path: Path) 
         }
         assert sweep.history("search-0007", "dev/en/f1") == [(1, 61.5), (2, 63.25), (3, sys.float_info.max)]
         assert [step for step, _ in sweep.history("search-0007", "dev/score")] == [1, 2, 3]
-        [artifact] = MlflowClient(sweep.uri).list_artifacts(runs[sweep.name].info.run_id)
-        assert artifact.path == "table.md"
+        assert artifacts(sweep) == ["reports/table.md", "tables/best.json"]
         assert sweep.notices == [
             f"MLflow at {sweep.uri} can't be reached ({REFUSED_CONNECTION}); "
             f"records are kept in {sweep.folder} and delivered when it is back",

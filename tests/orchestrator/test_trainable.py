@@ -22,7 +22,11 @@ from dlfa.config import (
     from_mapping,
     to_mapping,
 )
-from dlfa.trial import open_corpus, sets_read
+from dlfa.data.sources import Sentence, open_source
+from dlfa.model import load_model
+from dlfa.prediction import load_predictor
+from dlfa.tasks import TASKS
+from dlfa.trial import TrialResult, open_corpus, sets_read
 from orchestrator import trainable
 
 Messages = list[dict[str, Any]]
@@ -59,6 +63,33 @@ def test_reports_then_a_summary_and_files(tmp_path: Path, toy: tuple[Path, Path]
     assert summary == json.loads((tmp_path / "scores.json").read_text())
     assert summary["selection_score"] == max(report["score"] for report in reports)
     assert not any("test" in key for report in reports for key in json.loads(report["metrics"]))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_model_is_kept_where_it_is_wanted_and_is_whole_before_the_scores_say_so(
+    tmp_path: Path, toy: tuple[Path, Path], messages: Messages, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    save, found = TrialResult.save, []
+
+    def save_and_look(result: TrialResult, folder: Path) -> None:
+        found.append((folder / trainable.MODEL / "dlfa.safetensors").is_file())
+        save(result, folder)
+
+    monkeypatch.setattr(TrialResult, "save", save_and_look)
+    trainable.train(_assignment(tmp_path, toy) | {"keep_model": keep})
+    assert "summary" in messages[-1]
+    assert found == [keep]
+    assert (tmp_path / trainable.MODEL).exists() == keep
+    if not keep:
+        return
+    assert load_model(tmp_path / trainable.MODEL).labels == TASKS["udpos"].labels
+    predictor = load_predictor(tmp_path / trainable.MODEL, ComputeConfig(device="cpu", precision="fp32"))
+    assert predictor.max_length == 32
+    for language in ("en", "de"):
+        tests = open_source(toy[0], TASKS["udpos"]).read(language, "test")
+        tags = predictor.tags([sentence.words for sentence in tests if isinstance(sentence, Sentence)])
+        written = (tmp_path / "predictions" / "udpos" / f"test-{language}.tsv").read_text("utf-8")
+        assert tags == [block.split("\n") for block in written.strip().split("\n\n")]
 
 
 def test_a_trial_that_an_earlier_driver_did_not_hear_of_is_not_run_again(

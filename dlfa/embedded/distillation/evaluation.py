@@ -3,20 +3,22 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from dlfa.errors import DataError
-from dlfa.model.quiet import quiet_transformers
+from dlfa.compute import Compute
+from dlfa.model import load_encoder, load_tokenizer
+from dlfa.probing import PARALLEL, read_parallel
+from dlfa.probing.probes import retrieval_hits
+from dlfa.probing.states import sentence_states
 
 __all__ = ["tatoeba", "udpos"]
 
-_BATCH = 64
+_CPU = Compute(torch.device("cpu"), bf16=False)
+_MAX_PIECES = 128
 _TRAIN = 2000
 _EPOCHS = 3
 _EVAL = 200
@@ -33,25 +35,21 @@ def tatoeba(encoder: Path, data: Path, limit: int = 1000) -> dict[str, list[floa
         limit: Pairs of each language.
 
     Returns:
-        Percent for the layers 0 (embeddings) to L, by language.
+        Percent for the layers 0 (embeddings) to L, by ISO code.
 
     Raises:
         DataError: No Tatoeba file is there.
     """
-    with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True)
-        model = AutoModel.from_pretrained(encoder, local_files_only=True).eval()
+    found = load_encoder(str(encoder))
+    tokenizer = load_tokenizer(str(encoder))
     result = {}
-    for file in sorted((data / "tatoeba").glob("tatoeba.*-eng.eng")):
-        language = file.name.split(".")[1].removesuffix("-eng")
-        english = _embed(model, tokenizer, _lines(file, limit))
-        other = _embed(model, tokenizer, _lines(file.with_suffix(f".{language}"), limit))
-        truth = torch.arange(english.shape[1])
-        similar = english @ other.transpose(1, 2)
-        hits = (similar.argmax(2) == truth).float() + (similar.argmax(1) == truth).float()
-        result[language] = (hits.mean(1) * 50).tolist()
-    if not result:
-        raise DataError(f"{data}: no tatoeba/tatoeba.*-eng.eng found")
+    with tempfile.TemporaryDirectory() as folder:
+        for text in read_parallel(data, "en", PARALLEL.languages, limit):
+            sides = [
+                sentence_states(found, tokenizer, side, _CPU, _MAX_PIECES, Path(folder) / name)
+                for name, side in (("own", text.sentences), ("english", text.translations))
+            ]
+            result[text.language] = [50 * float(retrieval_hits(*layers).mean()) for layers in zip(*sides, strict=True)]
     return result
 
 
@@ -92,22 +90,3 @@ def udpos(encoder: Path, data: Path, rates: Sequence[float], out: Path, threads:
         finished.append((rate, json.loads((run / "scores.json").read_text())))
     rate, scores = max(finished, key=lambda pair: pair[1]["selection_score"])
     return {"learning_rate": rate, "english_dev": scores["selection_score"], "scores": scores["scores"]}
-
-
-def _embed(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> Tensor:
-    """Return normalised sentence vectors of every layer: layers x sentences x hidden size."""
-    vectors = list[Tensor]()
-    order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
-    for start in range(0, len(order), _BATCH):
-        texts = [sentences[number] for number in order[start : start + _BATCH]]
-        batch = tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
-        with torch.inference_mode():
-            states = torch.stack(model(**batch, output_hidden_states=True).hidden_states)
-        mask = batch["attention_mask"][None, :, :, None]
-        vectors.append(functional.normalize((states * mask).sum(2) / mask.sum(2), dim=-1))
-    together = torch.cat(vectors, dim=1)
-    return torch.empty_like(together).index_copy_(1, torch.tensor(order), together)
-
-
-def _lines(file: Path, limit: int) -> list[str]:
-    return file.read_text(encoding="utf-8").rstrip("\n").split("\n")[:limit]

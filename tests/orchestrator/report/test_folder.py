@@ -11,12 +11,13 @@ from orchestrator.report.documents import to_html, to_json
 from orchestrator.report.families import families
 from orchestrator.report.folder import write_reports
 from orchestrator.report.render import render
+from orchestrator.report.selection import selection
 from orchestrator.report.tables import best_layers, learning_curves, notes, per_language, search_trials
 from orchestrator.report.trials import load
 
 from .conftest import SEARCH, Trial, WriteSweep
 
-NAMES = ("best_layers", "per_language", "learning_curves", "search", "families")
+NAMES = ("best_layers", "selection", "per_language", "learning_curves", "search", "families")
 FILES = {f"{name}.{end}" for name in NAMES for end in ("csv", "md", "tex")} | {
     "notes.txt", "report.html", "report.json", "trials.parquet",
 }  # fmt: skip
@@ -37,6 +38,7 @@ def test_reports_are_written_as_files(write_sweep: WriteSweep, tmp_path: Path, t
     pd.testing.assert_frame_equal(pd.read_parquet(out / "trials.parquet"), sweep.frame)
     tables = {
         "best_layers": best_layers(sweep.frame, sweep.intervals),
+        "selection": selection(sweep.frame, sweep.intervals, sweep.target_draws),
         "per_language": per_language(sweep.frame, sweep.intervals),
         "learning_curves": learning_curves(sweep.frame),
         "families": families(sweep.frame),

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 from dlfa.errors import DataError
-from orchestrator.report.intervals import intervals
+from orchestrator.report.intervals import BASELINE, DRAWS, intervals, target_draws
 
 
 def make_runs(*keys: tuple[int | None, int]) -> pd.DataFrame:
@@ -90,7 +91,59 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     ten = np.ones(30)
     runs = make_runs((None, 1), (None, 2), (2, 1), (2, 2))
     examples = pd.concat([examples_of(n, "de", gain * ten) for n, gain in enumerate((5, 5, 6, 8))])
-    assert edges(intervals(runs, examples, "en"), 2, None) == pytest.approx((10, 30))
+    # Differences of 10 and 30: a mean of 20 with a standard error of 10, and t with one degree of freedom.
+    expected = (20 - 10 * t.ppf(0.975, 1), 20 + 10 * t.ppf(0.975, 1))
+    assert edges(intervals(runs, examples, "en"), 2, None) == pytest.approx(expected, rel=0.02)
+
+
+def test_three_seeds_have_the_interval_of_students_t() -> None:
+    ten = np.ones(30)
+    runs = make_runs(*((layer, seed) for layer in (None, 2) for seed in range(3)))
+    examples = pd.concat([examples_of(n, "de", gain * ten) for n, gain in enumerate((5, 4, 5, 6, 4, 8))])
+    half = t.ppf(0.975, 2) * np.std([10, 0, 30], ddof=1) / np.sqrt(3)
+    mean = 40 / 3
+    assert edges(intervals(runs, examples, "en"), 2, None) == pytest.approx((mean - half, mean + half), abs=0.05 * half)
+
+
+def test_what_a_seed_makes_of_an_example_counts_once() -> None:
+    # Runs err on examples of their own, independently: how the seeds' scores differ is all that there is.
+    chance = np.random.default_rng(6)
+    keys = [(layer, seed) for layer in (None, 2) for seed in range(30)]
+    examples = pd.concat([examples_of(n, "de", chance.random(200) < 0.5, 1) for n in range(len(keys))])
+    low, high = edges(intervals(make_runs(*keys), examples, "en"), 2, None)
+    assert (high - low) / 2 == pytest.approx(2 * 100 * np.sqrt(2 * 0.25 / 200 / 30), rel=0.25)
+
+
+def test_draws_of_all_layers_are_of_one_chance() -> None:
+    chance = np.random.default_rng(7)
+    base = chance.integers(0, 8, 60)
+    runs = make_runs((None, 2), (None, 3), (7, 3), (7, 2), (4, 2), (4, 3), (4, 9))
+    better = {0: 0, 1: 1, 2: 2, 3: 1, 4: 0, 5: 1, 6: 5}
+    languages = ("en", "de", "fr")
+    examples = pd.concat([examples_of(n, lang, base + better[n]) for n in range(7) for lang in languages])
+    draws = target_draws(runs, examples, "en")
+    assert draws.shape == (DRAWS, 3)
+    assert [*draws.columns] == [BASELINE, 4, 7]
+    assert str(draws.columns.dtype) == "Int64"
+    base_draws, four, seven = draws.to_numpy().T
+    assert four == pytest.approx(base_draws, abs=1e-6), "the same in every example and seed; seed 9 is its own"
+    assert seven - four == pytest.approx(10, abs=1e-6)
+    assert draws[4].median() == pytest.approx(10 * base.mean() + 5, abs=1)
+    assert draws[4].std() > 0
+
+
+def test_no_draws_without_examples_or_a_seed_that_all_share() -> None:
+    runs = make_runs((None, 1), (2, 1), (3, 2))
+    examples = pd.concat([examples_of(n, "de", np.arange(10)) for n in range(3)])
+    for found in (
+        target_draws(runs, examples, "en"),  # layer 3 has another seed
+        target_draws(runs[:2], examples[:10], "en"),  # layer 2 has no examples
+        target_draws(runs[:2], examples[:0], "en"),
+        target_draws(runs[:0], examples[:0], "en"),
+    ):
+        assert found.columns.empty
+    assert [*target_draws(runs[:2], examples, "en").columns] == [BASELINE, 2]
+    assert [*target_draws(runs[1:2], examples, "en").columns] == [2]
 
 
 def test_the_same_runs_give_the_same_interval_in_any_order() -> None:

@@ -138,9 +138,10 @@ def test_a_finished_sweep_shows_layers_and_languages_with_its_notes_once(
         return
     titles = ["Best fusion layers of sweep udpos-1 (udpos)", "Scores per language of sweep udpos-1 (udpos)"]
     titles.append("Learning curves of sweep udpos-1 (udpos)")
-    assert [text.count(title) for title in titles] == [1, 1, 1]
-    # LaTeX tables float apart, so all three have the notes.
-    assert [text.count(note) for note in _as_text(notes(sweep), format)] == [3 if format == "latex" else 1] * 15
+    titles.append("Strict and oracle selection of sweep udpos-1 (udpos)")
+    assert [text.count(title) for title in titles] == [1, 1, 1, 1]
+    # LaTeX tables float apart, so all four have the notes.
+    assert [text.count(note) for note in _as_text(notes(sweep), format)] == [4 if format == "latex" else 1] * 18
     assert "\n\n\n" not in text
 
 

@@ -7,7 +7,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from orchestrator.report.tables import best_layers, best_of_each, learning_curves, notes, per_language, search_trials
+from orchestrator.report.tables import (
+    best_layers,
+    best_of_each,
+    learning_curves,
+    model_runs,
+    notes,
+    per_language,
+    search_trials,
+)
 from orchestrator.report.trials import COLUMNS, Sweep, load
 
 from .conftest import COMPLETE, CONFIRM, FAIL, RUNNING, SEARCH, SETTINGS, WriteSweep, dlfa, none, scores
@@ -258,6 +266,7 @@ def test_notes_state_what_a_finished_sweep_rests_on(write_sweep: WriteSweep) -> 
         "scores in percent; f1 is micro F1 of seqeval over tag sequences, as XTREME; "
         "accuracy is the share of right labels",
         "search trials: 4 (2 COMPLETE, 1 FAIL, 1 PRUNED)",
+        "no importance of parameters: 1 complete DLFA trial, 10 are needed",
         "confirm runs: 7 (5 COMPLETE, 1 FAIL, 1 superseded and left out)",
         "failed: search-0003, confirm-0006: CUDA out of memory",
         "layers never tried: 4",
@@ -265,6 +274,9 @@ def test_notes_state_what_a_finished_sweep_rests_on(write_sweep: WriteSweep) -> 
         "layers searched without a confirmed run: 2",
         "difference: layer minus baseline in the mean over target languages, paired by seed",
         "selected (*, dlfa per language): layer 1, by its mean selection score",
+        "oracle: the layer that came out best on the targets' test sets, looked up in the answer: an upper bound and "
+        "no result, for the best of several lies above the baseline by chance alone",
+        "cost: what the oracle's layer scores above the one selected on dev",
         "with fewer than six paired seeds no difference can be called significant",
     ]
 
@@ -400,7 +412,10 @@ def test_intervals_stand_beside_the_differences_of_runs_that_have_examples() -> 
     assert column(languages, "difference_low") == [pytest.approx(50.0), pytest.approx(10.0), pytest.approx(30.0)]
 
     lines = notes(sweep)
-    assert "[low, high]: 95 % interval, 2000 bootstrap draws of test sentences and of paired seeds" in lines
+    assert (
+        "[low, high]: 95 % interval, from 2000 bootstrap draws of test sentences and from how seeds differ "
+        "(Student's t): wide with few of them, and of the examples alone with one"
+    ) in lines
     assert "no intervals where runs have no examples.parquet: confirm-0002" in lines
     assert not any("interval" in line for line in notes(make_sweep(frame)))
 
@@ -416,4 +431,24 @@ def test_six_paired_seeds_give_a_p_value_and_five_none() -> None:
     # All six differences are above 0: of the 64 ways to flip their signs, this one and its opposite are the furthest.
     assert column(table, "difference_p") == [None, pytest.approx(2 / 64), None]
     lines = notes(make_sweep(frame))
-    assert "p: two-sided sign-flip permutation test over paired seeds, not corrected for the number of layers" in lines
+    assert (
+        "p: two-sided sign-flip permutation test over paired seeds on these test examples, not corrected for the "
+        "number of layers"
+    ) in lines
+
+
+def test_the_model_of_an_arm_is_that_of_its_run_with_the_best_selection_score() -> None:
+    frame = make_frame(
+        confirm(None, 1, dev=80.0, target=99.0),
+        confirm(None, 2, dev=81.0, target=50.0),
+        confirm(None, 3, dev=81.0, target=60.0),  # of equals the first
+        confirm(2, 1, dev=99.0, target=60.0),
+        confirm(2, 2, dev=10.0, target=60.0),  # as a mean, layer 5 is better
+        confirm(5, 1, dev=82.0, target=70.0),
+        confirm(5, 2, dev=83.0, target=40.0),
+        confirm(5, 3, dev=98.0, target=90.0, superseded=True),
+        confirm(5, 4, dev=97.0, target=90.0, state="FAIL"),
+    )
+    assert model_runs(frame) == {"baseline": "confirm-0001", "dlfa": "confirm-0006"}
+    assert model_runs(frame[frame["fusion"].eq("none")]) == {"baseline": "confirm-0001"}
+    assert model_runs(make_frame()) == {}
