@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Locator, Page, Route, TimeoutError, expect, sync_playwright
 
 __all__ = ["COLUMNS", "HOW_TO_GET_ONE", "LAYERS", "UNUSED", "MlflowPage", "find_browser", "mlflow_page"]
 
@@ -89,9 +89,13 @@ class MlflowPage:
         """Return whether the list of runs can show a column."""
         self._columns.click()
         self._search_columns(name)
-        found = self._column(name).count() > 0
-        self._close_columns()
-        return found
+        try:
+            self._column(name).first.wait_for(timeout=5_000)
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            self._close_columns()
 
     def choose_columns(self, *, hide: Sequence[str] = (), show: Sequence[str] = ()) -> None:
         """Hide and show columns of the list of runs."""
