@@ -94,7 +94,7 @@ def target_draws(runs: pd.DataFrame, examples: pd.DataFrame, source: str) -> pd.
     """
     layers = runs.assign(layer=runs["fusion_layer"].fillna(BASELINE))
     shared = layers.groupby("seed")["layer"].nunique().eq(layers["layer"].nunique())
-    known = layers[layers["seed"].map(shared).astype(bool)].sort_values(["layer", "seed"]).reset_index(drop=True)
+    known = layers[layers["seed"].isin(shared.index[shared])].sort_values(["layer", "seed"]).reset_index(drop=True)
     if not known["trial"].isin(examples["trial"].unique()).all():
         known = known[:0]
     columns = pd.Index(sorted(known["layer"].unique()), dtype="Int64")

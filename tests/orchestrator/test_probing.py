@@ -10,6 +10,7 @@ from sweeps import Storage, entry, run, space
 
 from dlfa.data.sources import Sentence, open_source
 from dlfa.tasks import TASKS
+from orchestrator.cli import report_main
 
 pytestmark = pytest.mark.slow
 
@@ -128,10 +129,11 @@ def test_other_data_is_measured_anew(storage: Storage) -> None:
         ),
     ],
 )
-def test_wrong_flags(storage: Storage, flags: list[str], message: str) -> None:
+def test_wrong_flags(storage: Storage, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     data = str(storage.data)
-    code, out, err = _report(storage, *(data if flag == "DATA" else flag for flag in flags))
-    assert (code, out, err) == (2, "", f"dlfa-report: {message.replace('DATA', data)}\n")
+    given = [data if flag == "DATA" else flag for flag in flags]
+    assert report_main(["toy", "--storage", str(storage.folder), *given]) == 2
+    assert capsys.readouterr() == ("", f"dlfa-report: {message.replace('DATA', data)}\n")
 
 
 def test_without_kept_models_only_the_pretrained_encoder_is_measured(storage: Storage, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def test_no_draws_without_examples_or_a_seed_that_all_share() -> None:
         target_draws(runs[:2], examples[:10], "en"),  # layer 2 has no examples
         target_draws(runs[:2], examples[:0], "en"),
         target_draws(runs[:0], examples[:0], "en"),
+        target_draws(runs.assign(seed=pd.array([None, None, None], dtype="Int64")), examples, "en"),
     ):
         assert found.columns.empty
     assert [*target_draws(runs[:2], examples, "en").columns] == [BASELINE, 2]
