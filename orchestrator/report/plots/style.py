@@ -28,7 +28,8 @@ def new_figure(sweep: Sweep, title: str, width: float = 5.5, height: float = 3.4
     """Return a figure of so many inches and its axes, titled with what it shows and the sweep's name."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
-    axes.set_title(textwrap.fill(f"{title}: {sweep.name}", int(10 * width)), fontsize=10)
+    # Of the figure, not of the axes: beside long labels these are narrow, and their title would be cut.
+    figure.suptitle(textwrap.fill(f"{title}: {sweep.name}", int(10 * width)), fontsize=10)
     return figure, axes
 
 
