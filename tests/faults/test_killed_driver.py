@@ -28,8 +28,18 @@ class Whole:
     """From its folder's creation to its command's end."""
 
     @property
+    def models(self) -> set[str]:
+        return models_of(self.storage.folder / "whole")
+
+    @property
     def tables(self) -> dict[str, bytes]:
         return tables_of(self.storage.folder / "whole")
+
+
+def models_of(folder: Path) -> set[str]:
+    found = {path.parents[1].name for path in folder.rglob("model.safetensors")}
+    assert len(found) == 2, "the baseline's and the selected layer's"
+    return found
 
 
 def tables_of(folder: Path) -> dict[str, bytes]:
@@ -87,7 +97,8 @@ def test_a_killed_sweep_goes_on_and_ends_as_one_that_was_not(whole: Whole, momen
     assert tables_of(folder) == whole.tables
     after = {t.number: t for t in trials_of(folder, "search")}
     assert {number: after[number] for number in ended} == ended, "finished trials are kept as they are"
-    assert not list(folder.rglob("*.safetensors")), "checkpoints of ended trials"
+    assert not list(folder.rglob("checkpoint.safetensors")), "checkpoints of ended trials"
+    assert models_of(folder) == whole.models
     assert not (folder / "tune").exists()
 
 
