@@ -10,7 +10,15 @@ from pandas.api.types import is_numeric_dtype
 from orchestrator.report.equilibrium import sweep_equilibrium
 from orchestrator.report.families import alikeness, families, families_of, similarity
 from orchestrator.report.selection import selection
-from orchestrator.report.tables import best_layers, best_of_each, learning_curves, notes, per_language, search_trials
+from orchestrator.report.tables import (
+    best_layers,
+    best_of_each,
+    layer_profiles,
+    learning_curves,
+    notes,
+    per_language,
+    search_trials,
+)
 from orchestrator.report.trials import Sweep
 
 __all__ = [
@@ -111,6 +119,7 @@ def sweep_tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
         ),
         "per_language": (f"Scores per language {of_sweep}", per_language(sweep.frame, sweep.intervals)),
         "learning_curves": (f"Learning curves {of_sweep}", learning_curves(sweep.frame)),
+        "layers_by_language": (f"Differences by layer and language {of_sweep}", layer_profiles(sweep.frame)),
         "families": (f"Families {of_sweep}{profiles}", families(sweep.frame)),
         **measured,
         "search": (f"Search trials {of_sweep}", search_trials(sweep.frame)),

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import permutation_test
 
 from dlfa.tasks import TASKS
+from dlfa.tasks.languages import find_language
 from orchestrator.report.importance import TRIALS_NEEDED, complete_trials
 from orchestrator.report.intervals import DRAWS
 from orchestrator.report.trials import COLUMNS, Sweep, confirmed_runs
@@ -16,6 +17,7 @@ __all__ = [
     "best_layers",
     "best_of_each",
     "differences",
+    "layer_profiles",
     "layers_by_language",
     "learning_curves",
     "model_runs",
@@ -123,15 +125,15 @@ def per_language(frame: pd.DataFrame, intervals: pd.DataFrame | None = None) -> 
         intervals: Of the same sweep, as `intervals` returns them; None: none are wanted.
 
     Returns:
-        The source language first, then the others in order of their codes: language, baseline and dlfa
-        (means over their confirm runs), difference (dlfa minus baseline, mean over the seeds that both
-        have), for the task's main metric; then the same columns for each further metric, which they
-        end in (`baseline_accuracy`). In percent. With intervals also difference_low and difference_high, a 95 %
-        interval for the main metric, NaN where runs have none.
+        The source language first, then the others in order of their codes: language, family (missing where nothing
+        is known of the language), baseline and dlfa (means over their confirm runs), difference (dlfa minus baseline,
+        mean over the seeds that both have), for the task's main metric; then the same columns for each further
+        metric, which they end in (`baseline_accuracy`). In percent. With intervals also difference_low and
+        difference_high, a 95 % interval for the main metric, NaN where runs have none.
     """
     runs = _runs_of_arms(frame)
     if runs.empty:
-        empty: pd.DataFrame = pd.DataFrame(columns=["language", *_ARMS])
+        empty: pd.DataFrame = pd.DataFrame(columns=["language", "family", *_ARMS])
         return empty
     metrics = TASKS[frame["task"].iloc[0]].metrics
     tests = runs[runs["split"].eq("test") & runs["language"].notna()]
@@ -140,11 +142,24 @@ def per_language(frame: pd.DataFrame, intervals: pd.DataFrame | None = None) -> 
         for metric in metrics
     ]
     means = pd.concat(parts, axis="columns")
-    result: pd.DataFrame = means.reindex(_in_order(means.index, frame)).rename_axis("language").reset_index()
+    result = _with_family(means.reindex(_in_order(means.index, frame)).rename_axis("language").reset_index())
     if intervals is None:
         return result
     selected = runs.loc[runs["arm"].eq("dlfa"), "fusion_layer"]
     return _with_intervals(result, intervals[intervals["fusion_layer"].isin(selected)], "language")
+
+
+def layer_profiles(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `layers_by_language` as a table: language, family, and a column for each layer (`layer_3`)."""
+    gains = layers_by_language(frame).add_prefix("layer_").rename_axis(index="language", columns=None)
+    return _with_family(gains.reset_index())
+
+
+def _with_family(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the family of each language right behind it."""
+    known = [find_language(str(name)) for name in table["language"]]
+    table.insert(1, "family", pd.Series([None if one is None else one.family for one in known], dtype="string"))
+    return table
 
 
 def _with_intervals(table: pd.DataFrame, found: pd.DataFrame, key: str) -> pd.DataFrame:

@@ -58,7 +58,8 @@ def test_json_has_the_numbers_of_the_tables(write_sweep: WriteSweep) -> None:
             assert row[name] == (None if value != value else pytest.approx(value, rel=1e-14))
     assert rows[1]["selected"] is True
     assert set(found["tables"]) == {
-        "best_layers", "selection", "per_language", "learning_curves", "families", "search",
+        "best_layers", "selection", "per_language", "learning_curves", "layers_by_language",
+        "families", "search",
     }  # fmt: skip
 
 
@@ -79,7 +80,8 @@ def test_a_page_has_notes_tables_and_pictures_and_needs_nothing_else(write_sweep
     assert page.texts["li"] == notes(sweep)
     # Of the runs that count, none has a learning curve here.
     assert [title.split(" of ")[0] for title in page.texts["h2"]] == [
-        "Best fusion layers", "Strict and oracle selection", "Scores per language", "Families", "Search trials",
+        "Best fusion layers", "Strict and oracle selection", "Scores per language", "Differences by layer and language",
+        "Families", "Search trials",
     ]  # fmt: skip
     assert {"baseline", "1*", "56.50 ± 1.41"} <= set(page.texts["td"])
     assert text.count("<svg") == text.count("</svg>") == 3

@@ -12,12 +12,12 @@ from orchestrator.report.families import families
 from orchestrator.report.folder import write_reports
 from orchestrator.report.render import render
 from orchestrator.report.selection import selection
-from orchestrator.report.tables import best_layers, learning_curves, notes, per_language, search_trials
+from orchestrator.report.tables import best_layers, layer_profiles, learning_curves, notes, per_language, search_trials
 from orchestrator.report.trials import load
 
 from .conftest import SEARCH, Trial, WriteSweep
 
-NAMES = ("best_layers", "selection", "per_language", "learning_curves", "search", "families")
+NAMES = ("best_layers", "selection", "per_language", "learning_curves", "search", "families", "layers_by_language")
 FILES = {f"{name}.{end}" for name in NAMES for end in ("csv", "md", "tex")} | {
     "notes.txt", "report.html", "report.json", "trials.parquet",
 }  # fmt: skip
@@ -41,6 +41,7 @@ def test_reports_are_written_as_files(write_sweep: WriteSweep, tmp_path: Path, t
         "selection": selection(sweep.frame, sweep.intervals, sweep.target_draws),
         "per_language": per_language(sweep.frame, sweep.intervals),
         "learning_curves": learning_curves(sweep.frame),
+        "layers_by_language": layer_profiles(sweep.frame),
         "families": families(sweep.frame),
         "search": search_trials(sweep.frame),
     }

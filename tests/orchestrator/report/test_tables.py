@@ -10,6 +10,7 @@ import pytest
 from orchestrator.report.tables import (
     best_layers,
     best_of_each,
+    layer_profiles,
     learning_curves,
     model_runs,
     notes,
@@ -189,10 +190,12 @@ def test_languages_compare_the_selected_layer_with_the_baseline() -> None:
             confirm(6, 1, 81.0, target=99.0),
         )
     )
-    assert list(table.columns) == (
-        ["language", "baseline", "dlfa", "difference", "baseline_accuracy", "dlfa_accuracy", "difference_accuracy"]
-    )
+    assert list(table.columns) == [
+        "language", "family", "baseline", "dlfa", "difference", "baseline_accuracy", "dlfa_accuracy",
+        "difference_accuracy",
+    ]  # fmt: skip
     assert column(table, "language") == ["en", "de", "fr"]
+    assert column(table, "family") == ["Indo-European"] * 3
     assert column(table, "baseline") == [89.0, 58.0, 60.0]
     assert column(table, "dlfa") == [94.0, 66.0, 68.0]
     # Seed 2 alone: 91 - 90, 62 - 57, 64 - 59.
@@ -200,6 +203,17 @@ def test_languages_compare_the_selected_layer_with_the_baseline() -> None:
     assert column(table, "baseline_accuracy") == [91.0, 63.0, 67.0]
     assert column(table, "dlfa_accuracy") == [96.0, 71.0, 75.0]
     assert column(table, "difference_accuracy") == [1.0, 5.0, 5.0]
+
+
+def test_layers_are_profiled_language_by_language() -> None:
+    runs = (confirm(None, 1, 80.0, 60.0), confirm(1, 1, 80.0, 61.0), confirm(3, 1, 80.0, 58.5))
+    table = layer_profiles(make_frame(*runs))
+    assert list(table.columns) == ["language", "family", "layer_1", "layer_3"]
+    assert column(table, "language") == ["en", "de", "fr"]
+    assert column(table, "family") == ["Indo-European"] * 3
+    assert column(table, "layer_1")[1:] == [1.0, 1.0]
+    assert column(table, "layer_3")[1:] == [-1.5, -1.5]
+    assert list(layer_profiles(make_frame(runs[0])).columns) == ["language", "family"]
 
 
 def test_the_source_language_comes_first_wherever_its_code_sorts() -> None:
