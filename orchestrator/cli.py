@@ -376,5 +376,6 @@ def _measure(args: argparse.Namespace, sweeps: "Sequence[Sweep]", storage: Path)
             treebanks=args.treebanks,
             parallel=args.parallel,
             limit=args.probe_limit or _PROBE_LIMIT,
+            cache=storage / _CACHE,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )

@@ -35,6 +35,7 @@ def measure(
     treebanks: str | None,
     parallel: str | None,
     limit: int,
+    cache: Path,
     say: Callable[[str], None],
 ) -> None:
     """Measure the layers of the pretrained encoder, and of the models that the sweep has kept.
@@ -48,6 +49,7 @@ def measure(
         treebanks: Text labelled for udpos: `hub`, `embedded` or a folder; none: what the sweep's own data is.
         parallel: Pairs of sentences, likewise.
         limit: Sentences, or pairs, of each set, from the start.
+        cache: Folder of downloads, generated and encoded data; the sweep's own may be another machine's.
         say: Told in one line what goes on.
 
     Raises:
@@ -56,11 +58,12 @@ def measure(
     """
     settings = from_mapping(DataConfig, sweep.settings["data"], f"{folder / 'sweep.yaml'}: data")
     task = find_task("udpos")
-    found = _folders(sweep, settings, treebanks, parallel, limit)
+    found = _folders(sweep, settings, treebanks, parallel, limit, cache)
     source = open_source(found[0], task)
     data = replace(
         settings,
         path=str(source.root),
+        cache=str(cache),
         languages=_tested(source, settings),
         train_limit=limit,
         eval_limit=limit,
@@ -89,10 +92,9 @@ def measure(
 
 
 def _folders(
-    sweep: Sweep, settings: DataConfig, treebanks: str | None, parallel: str | None, limit: int
+    sweep: Sweep, settings: DataConfig, treebanks: str | None, parallel: str | None, limit: int, cache: Path
 ) -> tuple[Path, Path]:
-    cache = Path(settings.cache)
-    own = origin(Path(settings.path), cache)
+    own = origin(Path(settings.path), Path(settings.cache))
     if treebanks is None and sweep.settings["task"] == "udpos":
         # Generated treebanks of a sweep have one train set, others as many as there are languages.
         treebanks = own if own == EMBEDDED else settings.path
