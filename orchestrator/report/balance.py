@@ -10,15 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from dlfa.errors import DataError
-from orchestrator.report.intervals import DRAWS
+from orchestrator.report.intervals import drawn_shares
 
 __all__ = ["Balance", "balance"]
-
-_ROWS = 200
-"""Draws at a time: a bound on memory only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +103,4 @@ def _shares(rows: pd.DataFrame, layers: NDArray[np.int64], chance: np.random.Gen
         rows.pivot(index="example", columns="layer", values=name).reindex(columns=layers).to_numpy("float64")
         for name in ("numerator", "denominator")
     )
-    count = len(numerators)
-    found = np.empty((1 + DRAWS, len(layers)))
-    found[0] = numerators.sum(axis=0) / denominators.sum(axis=0)
-    with threadpool_limits(1, "blas"):  # see `dlfa.probing`
-        for start in range(1, 1 + DRAWS, _ROWS):
-            weights = chance.multinomial(count, np.full(count, 1 / count), size=min(_ROWS, 1 + DRAWS - start))
-            found[start : start + _ROWS] = (weights @ numerators) / (weights @ denominators)
-    return found
+    return drawn_shares(numerators, denominators, chance)

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from dlfa.errors import DataError
 
-__all__ = ["BASELINE", "DRAWS", "EDGES", "intervals", "target_draws"]
+__all__ = ["BASELINE", "DRAWS", "EDGES", "drawn_shares", "intervals", "target_draws"]
 
 DRAWS = 2000
 """Draws of examples and of seeds."""
@@ -188,19 +188,32 @@ def _drawn(
         if parts[0].isna().any(axis=None):
             short = parts[0].columns[parts[0].isna().any()]
             raise DataError(f"{', '.join(short)}: not tested on all examples of {language!r} that other runs were")
-        both = np.hstack([part.to_numpy("float64") for part in parts])
-        sums = [both.sum(axis=0, keepdims=True)]
-        # One thread: on a machine that does something else, too, threads that wait for each other take ten times as
-        # long.
-        with threadpool_limits(1, "blas"):
-            for start in range(0, DRAWS, _ROWS):
-                sums.append(_times_drawn(len(both), min(_ROWS, DRAWS - start), chance) @ both)
-        numerators, denominators = np.hsplit(np.vstack(sums), 2)
-        # A score with nothing to find is 0, as seqeval's.
-        yield (
-            str(language),
-            100 * np.divide(numerators, denominators, out=np.zeros_like(numerators), where=denominators > 0),
-        )
+        numerators, denominators = (part.to_numpy("float64") for part in parts)
+        yield str(language), 100 * drawn_shares(numerators, denominators, chance)
+
+
+def drawn_shares(
+    numerators: NDArray[np.float64], denominators: NDArray[np.float64], chance: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return ratios of sums over examples as they are, then over examples drawn with replacement.
+
+    Args:
+        numerators: [examples, columns]; all columns get the same examples.
+        denominators: Likewise.
+        chance: What draws.
+
+    Returns:
+        [1 + DRAWS, columns]; 0 where there is nothing to find, as seqeval's.
+    """
+    both = np.hstack([numerators, denominators])
+    sums = [both.sum(axis=0, keepdims=True)]
+    # One thread: on a machine that does something else, too, threads that wait for each other take ten times as long.
+    with threadpool_limits(1, "blas"):
+        for start in range(0, DRAWS, _ROWS):
+            sums.append(_times_drawn(len(both), min(_ROWS, DRAWS - start), chance) @ both)
+    above, below = np.hsplit(np.vstack(sums), 2)
+    shares: NDArray[np.float64] = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return shares
 
 
 def _times_drawn(count: int, draws: int, chance: np.random.Generator) -> NDArray[np.float64]:
