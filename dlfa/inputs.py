@@ -125,6 +125,8 @@ def _probing_corpus(cache: Path, source_language: str, limit: int) -> Path:
 
     if source_language not in languages():
         raise ConfigError(f"--treebanks: {EMBEDDED!r} is not allowed for {source_language}; allowed: a folder")
+    if limit > _MOST_GENERATED:
+        raise ConfigError(f"--probe-limit: {limit} is not allowed with {EMBEDDED} data; allowed: 1..{_MOST_GENERATED}")
     size = CorpusSize(train=limit, dev=limit, test=limit, retrieval=limit)
 
     def write(unfinished: Path) -> None:

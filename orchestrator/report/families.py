@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dlfa.tasks.languages import find_language
-from orchestrator.report.tables import layers_by_language
+from orchestrator.report.tables import families_of, layers_by_language
 
-__all__ = ["Alikeness", "alikeness", "families", "families_of", "similarity"]
+__all__ = ["Alikeness", "alikeness", "families", "similarity"]
 
 _LAYERS_NEEDED = 4
 """A correlation over fewer layers says nothing."""
@@ -55,12 +53,6 @@ def similarity(frame: pd.DataFrame) -> pd.DataFrame:
     alike = np.atleast_2d(np.corrcoef(profiles.to_numpy("float64"))) if names else np.empty((0, 0))
     table: pd.DataFrame = pd.DataFrame(alike, index=names, columns=names)
     return table
-
-
-def families_of(languages: Any) -> dict[str, str]:
-    """Return the family of each language; those that nothing is known of are left out."""
-    found = {str(name): find_language(str(name)) for name in languages}
-    return {name: language.family for name, language in found.items() if language is not None}
 
 
 def alikeness(alike: pd.DataFrame, family: Mapping[str, str]) -> Alikeness | None:

@@ -8,11 +8,12 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from orchestrator.report.equilibrium import sweep_equilibrium
-from orchestrator.report.families import alikeness, families, families_of, similarity
+from orchestrator.report.families import alikeness, families, similarity
 from orchestrator.report.selection import selection
 from orchestrator.report.tables import (
     best_layers,
     best_of_each,
+    families_of,
     layer_profiles,
     learning_curves,
     notes,

@@ -17,6 +17,7 @@ __all__ = [
     "best_layers",
     "best_of_each",
     "differences",
+    "families_of",
     "layer_profiles",
     "layers_by_language",
     "learning_curves",
@@ -157,9 +158,15 @@ def layer_profiles(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _with_family(table: pd.DataFrame) -> pd.DataFrame:
     """Put the family of each language right behind it."""
-    known = [find_language(str(name)) for name in table["language"]]
-    table.insert(1, "family", pd.Series([None if one is None else one.family for one in known], dtype="string"))
+    known = families_of(table["language"])
+    table.insert(1, "family", pd.Series([known.get(str(name)) for name in table["language"]], dtype="string"))
     return table
+
+
+def families_of(languages: Iterable[Any]) -> dict[str, str]:
+    """Return the family of each language; those that nothing is known of are left out."""
+    found = {str(name): find_language(str(name)) for name in languages}
+    return {name: language.family for name, language in found.items() if language is not None}
 
 
 def _with_intervals(table: pd.DataFrame, found: pd.DataFrame, key: str) -> pd.DataFrame:

@@ -148,3 +148,8 @@ def test_data_for_probes_from_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_no_folder_of_data_for_probes(tmp_path: Path, treebanks: str, parallel: str, flag: str) -> None:
     with pytest.raises(ConfigError, match=f"--{flag}: 'no' is not allowed; allowed: hub, embedded, or a folder"):
         _probing(tmp_path, treebanks, parallel)
+
+
+def test_far_too_many_generated_sentences_for_probes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--probe-limit: 100001 is not allowed with embedded data; allowed: 1\.\."):
+        probing_folders(EMBEDDED, EMBEDDED, tmp_path, source_language="en", languages=["de"], limit=100_001)

@@ -9,13 +9,20 @@ from matplotlib.figure import Figure
 
 from dlfa.files import atomic_write
 from orchestrator.report.equilibrium import sweep_equilibrium
-from orchestrator.report.families import families_of, similarity
+from orchestrator.report.families import similarity
 from orchestrator.report.importance import complete_trials, importances, searched
 from orchestrator.report.plots.equilibrium import draw_equilibrium
 from orchestrator.report.plots.languages import draw_gain_by_size, draw_similarity, sizes_and_scripts
 from orchestrator.report.plots.layers import draw_best_layers, draw_layers_by_language
 from orchestrator.report.plots.search import draw_importance, draw_parallel, draw_search
-from orchestrator.report.tables import best_layers, layers_by_language, per_language, search_curves, search_trials
+from orchestrator.report.tables import (
+    best_layers,
+    families_of,
+    layers_by_language,
+    per_language,
+    search_curves,
+    search_trials,
+)
 from orchestrator.report.trials import Sweep
 
 __all__ = ["plots", "write_plots"]

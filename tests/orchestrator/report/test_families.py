@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.report.families import alikeness, families, families_of, similarity
+from orchestrator.report.families import alikeness, families, similarity
+from orchestrator.report.tables import families_of
 
 from .test_tables import column, confirm, make_frame
 

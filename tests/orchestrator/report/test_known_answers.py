@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import kstest
 
 from orchestrator.report import families, intervals
-from orchestrator.report.families import alikeness, families_of, similarity
+from orchestrator.report.families import alikeness, similarity
 from orchestrator.report.selection import selection
-from orchestrator.report.tables import best_layers
+from orchestrator.report.tables import best_layers, families_of
 from orchestrator.report.trials import Sweep
 
 from .simulated import simulate
