@@ -132,6 +132,9 @@ class TrainingConfig:
     checkpoint_every: int = 1
     """Reports between two checkpoints; 0: none is written, and an interrupted trial starts again."""
 
+    checkpoint_seconds: float = 60.0
+    """Seconds that must have passed since the last checkpoint, or the start: what takes less is faster done again."""
+
     def __post_init__(self) -> None:
         head, micro = self.head_learning_rate, self.micro_batch_size
         _require(
@@ -146,6 +149,7 @@ class TrainingConfig:
             max_grad_norm=(self.max_grad_norm > 0, "more than 0"),
             reports_per_trial=(self.reports_per_trial >= 1, "at least 1"),
             checkpoint_every=(self.checkpoint_every >= 0, "at least 0"),
+            checkpoint_seconds=(0 <= self.checkpoint_seconds < math.inf, "at least 0"),
         )
 
 

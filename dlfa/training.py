@@ -1,10 +1,10 @@
 """Fine-tuning on the source language: one loop, reproducible bit for bit, that goes on where it stopped."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count
+from time import monotonic, perf_counter
 
 import numpy as np
 import torch
@@ -97,7 +97,8 @@ def fit(
         evaluate: Scores the model on the selection set; returns the score and all metrics.
         report: Told of every evaluation; when it raises, training ends.
         checkpoint: Where the state is kept; training goes on from there if it exists, and its reports are told again,
-            because whoever listens may have died before it heard of them.
+            because whoever listens may have died before it heard of them. It is written right before a report, where
+            the configuration's reports and seconds since the last one have passed.
 
     Returns:
         All reports, those of an interrupted run included.
@@ -114,6 +115,7 @@ def fit(
     for entry in progress.reports:
         report(entry)
     batches = _batches(train, config.batch_size, seed, skip=progress.step)
+    saved = monotonic()
     model.train()
     while progress.step < at[-1]:
         _set_rates(optimizer, progress.step, at[-1], config.warmup_fraction)
@@ -131,8 +133,10 @@ def fit(
                 metrics["train/micro_batch_size"] = progress.micro_batch_size
             entry = Report(step=number, score=value, metrics=metrics)
             progress.add(entry, model)
-            if checkpoint is not None and config.checkpoint_every and number % config.checkpoint_every == 0:
+            due = config.checkpoint_every and number % config.checkpoint_every == 0
+            if checkpoint is not None and due and monotonic() - saved >= config.checkpoint_seconds:
                 progress.save(checkpoint, model, optimizer)
+                saved = monotonic()
             report(entry)
     model.load_state_dict(progress.best_weights)
     return progress.reports
@@ -152,9 +156,9 @@ def time_step(
         _set_rates(optimizer, 0, 1, 0.0)
         micro = config.micro_batch_size or config.batch_size
         *_, micro = _step(model, optimizer, train, windows, config, compute, pad, micro)
-        began = time.perf_counter()
+        began = perf_counter()
         _step(model, optimizer, train, windows, config, compute, pad, micro)
-        return time.perf_counter() - began
+        return perf_counter() - began
 
 
 def _optimizer(model: Classifier, config: TrainingConfig) -> torch.optim.AdamW:

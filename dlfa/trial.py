@@ -234,11 +234,12 @@ def _having(corpus: Corpus, languages: Sequence[str], split: Split) -> tuple[str
 def identity(config: TrialConfig) -> str:
     """Return a digest of what determines the result.
 
-    Where it is computed and cached does not, nor in how many parts a batch passes through the model.
+    Where it is computed and cached does not, nor in how many parts a batch passes through the model, nor how seldom
+    there is a checkpoint.
     """
     mapping = to_mapping(config)
     del mapping["data"]["cache"], mapping["compute"]["device"], mapping["compute"]["threads"]
-    del mapping["training"]["micro_batch_size"]
+    del mapping["training"]["micro_batch_size"], mapping["training"]["checkpoint_seconds"]
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,5 +1,6 @@
 """What all tests share: one thread, no network, and the real material beside the project where there is any."""
 
+import itertools
 import os
 import random
 from pathlib import Path
@@ -29,6 +30,12 @@ def _beside(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"real material shared/{name} is not beside this checkout")
     return folder
+
+
+@pytest.fixture
+def minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute passes whenever training looks at the clock: a checkpoint is due at every report."""
+    monkeypatch.setattr("dlfa.training.monotonic", itertools.count(step=60).__next__)
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ search:
   fusion_layer: {{low: 1, high: {layers}}}
   reduction_ratio: {{choices: {list(ratios)}}}
   learning_rate: {{low: 3.0e-4, high: 1.0e-2, log: true}}
-training: {{epochs: {epochs}, batch_size: 8, reports_per_trial: 3}}
+training: {{epochs: {epochs}, batch_size: 8, reports_per_trial: 3, checkpoint_seconds: 0}}
 max_length: 32
 """
 

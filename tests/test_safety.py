@@ -144,7 +144,7 @@ def test_a_study_that_a_stranger_wrote_unpickles_nothing(toy: World, tmp_path: P
     assert not (tmp_path / "trap").exists()
 
 
-@pytest.mark.usefixtures("no_pickle")
+@pytest.mark.usefixtures("no_pickle", "minutes")
 def test_a_run_neither_writes_nor_reads_a_pickle(
     toy: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

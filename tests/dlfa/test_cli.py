@@ -200,6 +200,7 @@ def interrupted_at(number: int) -> Callable[..., TrialResult]:
     return run_until
 
 
+@pytest.mark.usefixtures("minutes")
 def test_an_interrupted_run_goes_on_to_the_same_scores(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ FULL = TrialConfig(
         max_grad_norm=0.5,
         reports_per_trial=3,
         checkpoint_every=0,
+        checkpoint_seconds=1.5,
     ),
     compute=ComputeConfig(device="cpu", precision="fp32", threads=2),
     select_on="targets",
@@ -179,6 +180,7 @@ def test_numbers_that_yaml_reads_as_text_count() -> None:
         ({"max_grad_norm": 0}, "max_grad_norm: 0.0 is not allowed; allowed: more than 0"),
         ({"reports_per_trial": 0}, "reports_per_trial: 0 is not allowed; allowed: at least 1"),
         ({"checkpoint_every": -1}, "checkpoint_every: -1 is not allowed; allowed: at least 0"),
+        ({"checkpoint_seconds": -0.5}, "checkpoint_seconds: -0.5 is not allowed; allowed: at least 0"),
         ({3: 4}, f"3: unknown field; allowed: {', '.join(f.name for f in dataclasses.fields(TrainingConfig))}"),
     ],
 )

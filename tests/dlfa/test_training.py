@@ -25,7 +25,7 @@ from dlfa.data.encode import EncodedSplit, encode
 from dlfa.data.sources import Sentence
 from dlfa.errors import ConfigError, DivergedError
 from dlfa.model import Classifier, build_model, load_tokenizer
-from dlfa.progress import Report
+from dlfa.progress import Progress, Report
 from dlfa.tasks import TASKS
 from dlfa.training import fit, report_steps, time_step
 
@@ -34,7 +34,7 @@ TAGS = {"the": "DET", "der": "DET", "dog": "NOUN", "Hund": "NOUN", "cats": "NOUN
 PAD = 1
 FP32 = Compute(torch.device("cpu"), bf16=False)
 # 52 sentences in batches of 8: 7 steps an epoch, 21 in all, reports at 5, 10, 16 and 21, so within epochs.
-CONFIG = TrainingConfig(learning_rate=3e-3, epochs=3, batch_size=8, reports_per_trial=4)
+CONFIG = TrainingConfig(learning_rate=3e-3, epochs=3, batch_size=8, reports_per_trial=4, checkpoint_seconds=0)
 AT = [5, 10, 16, 21]
 
 
@@ -215,6 +215,31 @@ def test_checkpoints_are_written_at_every_so_manieth_report(
 
     monkeypatch.setattr(CheckpointFile, "save", save)
     config = replace(CONFIG, checkpoint_every=every)
+    run(fresh(encoder), train, config, checkpoint=CheckpointFile(tmp_path / "checkpoint.safetensors"))
+    assert saved == written
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0, [1, 2, 3, 4]), (60, [2, 4]), (61, [3]), (1000, [])])
+def test_no_checkpoint_is_written_for_what_is_faster_done_again(
+    seconds: int, written: list[int], encoder: str, train: EncodedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty seconds between two reports, and seven more for a checkpoint, which saves none of its own."""
+    clock = [0.0]
+    saved: list[int] = []
+
+    def save(self: CheckpointFile, tensors: object, state: dict[str, Any]) -> None:
+        saved.append(len(state["reports"]))
+        clock[0] += 7
+
+    def add(self: Progress, report: Report, model: torch.nn.Module) -> None:
+        clock[0] += 30
+        added(self, report, model)
+
+    added = Progress.add
+    monkeypatch.setattr(CheckpointFile, "save", save)
+    monkeypatch.setattr(Progress, "add", add)
+    monkeypatch.setattr("dlfa.training.monotonic", lambda: clock[0])
+    config = replace(CONFIG, checkpoint_seconds=seconds)
     run(fresh(encoder), train, config, checkpoint=CheckpointFile(tmp_path / "checkpoint.safetensors"))
     assert saved == written
 

@@ -43,7 +43,7 @@ def configuration(data: Path, toy: Toy, **changes: Any) -> TrialConfig:
         "data": DataConfig(
             path=str(data), cache=str(toy[0].parent / "cache"), max_length=32, train_limit=200, eval_limit=30
         ),
-        "training": TrainingConfig(learning_rate=3e-3, epochs=1, reports_per_trial=2),
+        "training": TrainingConfig(learning_rate=3e-3, epochs=1, reports_per_trial=2, checkpoint_seconds=0),
     }
     for part in parts:
         known = {name: changes.pop(name) for name in list(changes) if hasattr(parts[part], name)}

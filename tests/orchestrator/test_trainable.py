@@ -49,7 +49,9 @@ def _assignment(folder: Path, toy: tuple[Path, Path], learning_rate: float = 1e-
         task="udpos",
         data=DataConfig(path=str(toy[0]), cache=str(toy[0].parent / "cache"), max_length=32, train_limit=64),
         model=ModelConfig(encoder=str(toy[1]), fusion="none"),
-        training=TrainingConfig(learning_rate=learning_rate, epochs=1, batch_size=16, reports_per_trial=2),
+        training=TrainingConfig(
+            learning_rate=learning_rate, epochs=1, batch_size=16, reports_per_trial=2, checkpoint_seconds=0
+        ),
         compute=ComputeConfig(device="cpu", precision="fp32"),
     )
     return {"config": to_mapping(config), "folder": str(folder), "report_timeout": 600.0, "keep_model": False}
