@@ -1,4 +1,4 @@
-"""Zero-shot predictions and scores of one language."""
+"""Zero-shot predictions and scores per language."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -9,19 +9,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dlfa.compute import Compute, out_of_memory
-from dlfa.data.batching import collate, evaluation_batches
+from dlfa.data.batching import collate, evaluation_batches, joined
 from dlfa.data.encode import EncodedSplit
 from dlfa.errors import DivergedError
 from dlfa.metrics import SCORES, TALLIES
 from dlfa.tasks import Kind, TaskSpec
 
-__all__ = ["predict", "score", "tally"]
+__all__ = ["predict", "predict_all", "score", "tally"]
 
 _Found = TypeVar("_Found")
 
+_MAX_PIECES = {"cpu": 1024, "cuda": 8192}
+"""Padded pieces per batch. On a CPU larger ones are hardly faster and hold more padding; a GPU has to be filled."""
+
 
 def predict(
-    model: nn.Module, split: EncodedSplit, compute: Compute, pad: int, max_pieces: int = 8192
+    model: nn.Module, split: EncodedSplit, compute: Compute, pad: int, max_pieces: int | None = None
 ) -> NDArray[np.int16]:
     """Return the most likely label at every labelled position.
 
@@ -30,7 +33,7 @@ def predict(
         split: Encoded examples; labels are not looked at.
         compute: Device and precision.
         pad: The tokenizer's padding piece.
-        max_pieces: Padded pieces per batch; a bound on memory only. A batch that does not fit is halved.
+        max_pieces: Padded pieces per batch; none: what suits the device. A batch that does not fit is halved.
 
     Returns:
         Label indices, [W], in the split's order.
@@ -42,13 +45,13 @@ def predict(
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        todo = evaluation_batches(split.lengths, max_pieces)[::-1]
+        todo = evaluation_batches(split.lengths, max_pieces or _MAX_PIECES[compute.device.type])[::-1]
         while todo:
             windows = todo.pop()
             try:
-                batch = collate(split, windows, pad).to(compute.device)
+                batch = collate(split, windows, pad)
                 with compute.autocast():
-                    logits_WC = model(*batch.inputs())
+                    logits_WC = model(*batch.to(compute.device).inputs())
             except RuntimeError as error:
                 if len(windows) == 1 or not out_of_memory(error):
                     raise
@@ -56,9 +59,33 @@ def predict(
                 continue
             if not torch.isfinite(logits_WC).all():
                 raise DivergedError("evaluation: a logit is not finite")
-            predicted[batch.index_W.cpu().numpy()] = logits_WC.argmax(-1).cpu().numpy()
+            predicted[batch.index_W.numpy()] = logits_WC.argmax(-1).cpu().numpy()
     model.train(was_training)
     return predicted
+
+
+def predict_all(
+    model: nn.Module, splits: Mapping[str, EncodedSplit], compute: Compute, pad: int
+) -> dict[str, NDArray[np.int16]]:
+    """Return what `predict` returns, [W], for every language, in one pass: windows of one length share a batch.
+
+    A language by itself has few windows of each length, and so much more padding. Which windows share a batch
+    moves a logit by a rounding error, so where two labels are as good as equal, the other languages may tip the scale.
+
+    Args:
+        model: As for `predict`.
+        splits: Encoded examples of each language.
+        compute: Device and precision.
+        pad: The tokenizer's padding piece.
+
+    Raises:
+        DivergedError: A logit is not finite.
+    """
+    if not splits:
+        return {}
+    predicted = predict(model, joined(list(splits.values())), compute, pad)
+    ends = np.cumsum([len(split.labels) for split in splits.values()])
+    return dict(zip(splits, np.split(predicted, ends[:-1]), strict=True))
 
 
 def score(task: TaskSpec, split: EncodedSplit, predicted: NDArray[np.int16]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dlfa.checkpoint import CheckpointFile
 from dlfa.compute import Compute, out_of_memory
@@ -238,6 +239,15 @@ def _gradients(
 
 
 def _summed_loss(model: Classifier, batch: Batch, compute: Compute) -> torch.Tensor:
-    with compute.autocast():
+    with compute.autocast(), _attention(compute):
         logits_WC = model(*batch.inputs())
     return nn.functional.cross_entropy(logits_WC, batch.labels_W, reduction="sum")
+
+
+def _attention(compute: Compute) -> AbstractContextManager[None]:
+    """Return how attention is computed where a backward pass follows.
+
+    On a CPU, fused attention without dropout goes back so slowly in bf16 that it can take half of a step.
+    """
+    plain = compute.device.type == "cpu" and compute.bf16
+    return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()

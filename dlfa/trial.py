@@ -19,7 +19,7 @@ from dlfa.data.cache import Corpus
 from dlfa.data.remarks import remarks
 from dlfa.data.sources import Split, open_source
 from dlfa.errors import ConfigError, DataError
-from dlfa.evaluation import predict, score, tally
+from dlfa.evaluation import predict_all, score, tally
 from dlfa.files import atomic_write
 from dlfa.metrics import aggregate
 from dlfa.model import Classifier, build_model, encoder_shape, load_tokenizer, save_model
@@ -141,8 +141,8 @@ def run_trial(
 
     def evaluate() -> tuple[float, dict[str, float]]:
         metrics: dict[str, float] = {}
-        for language, split in selection.items():
-            found = score(task, split, predict(model, split, compute, pad))
+        for language, predicted in predict_all(model, selection, compute, pad).items():
+            found = score(task, selection[language], predicted)
             metrics |= {f"dev/{language}/{name}": value for name, value in found.items()}
         main = [metrics[f"dev/{language}/{task.metric}"] for language in selection]
         return sum(main) / len(main), metrics
@@ -163,7 +163,7 @@ def run_trial(
             checkpoint=checkpoint,
         )
     tests = {language: corpus.split(language, "test") for language in sets["test"]}
-    predictions = {language: predict(model, split, compute, pad) for language, split in tests.items()}
+    predictions = predict_all(model, tests, compute, pad)
     used = [train, *selection.values(), *tests.values()]
     return TrialResult(
         config=config,

@@ -1,9 +1,12 @@
 """Windows of similar length together, padded to the longest, in an order that a seed determines.
 
-Legend of tensor suffixes: B windows, T positions, W labelled positions of the batch (words, or pairs).
+Legend of suffixes: B windows, T positions, P pieces without padding, W labelled positions (words, or
+pairs).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 
 from dlfa.data.encode import EncodedSplit
 
-__all__ = ["Batch", "collate", "evaluation_batches", "training_batches"]
+__all__ = ["Batch", "collate", "evaluation_batches", "joined", "training_batches"]
 
 _POOL = 64
 """Batches that are sorted by length together: enough for little padding, few enough for a random order."""
@@ -72,6 +75,28 @@ def evaluation_batches(lengths: NDArray[np.int64], max_pieces: int) -> list[NDAr
     return batches
 
 
+def joined(splits: Sequence[EncodedSplit]) -> EncodedSplit:
+    """Return the examples of several splits, at least one, as one split, in their order."""
+
+    def starts(name: str) -> NDArray[np.int64]:
+        counts = [np.diff(getattr(split, name)) for split in splits]
+        return np.cumsum(np.concatenate([[0], *counts]), dtype=np.int64)
+
+    def values(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(split, name) for split in splits])
+
+    return EncodedSplit(
+        input_ids=values("input_ids"),
+        token_types=values("token_types"),
+        window_start=starts("window_start"),
+        window_label_start=starts("window_label_start"),
+        label_position=values("label_position"),
+        labels=values("labels"),
+        example_label_start=starts("example_label_start"),
+        counts={name: sum(split.counts[name] for split in splits) for name in splits[0].counts},
+    )
+
+
 def collate(split: EncodedSplit, windows: NDArray[np.int64], pad: int) -> Batch:
     """Return the given windows as one padded batch.
 
@@ -80,27 +105,28 @@ def collate(split: EncodedSplit, windows: NDArray[np.int64], pad: int) -> Batch:
         windows: [B] indices of windows.
         pad: The tokenizer's padding piece.
     """
-    lengths_B = split.lengths[windows]
-    width = int(lengths_B.max())
-    ids_BT = np.full((len(windows), width), pad, np.int64)
-    types_BT = np.zeros((len(windows), width), np.int64)
-    indices: list[NDArray[np.int64]] = []
-    rows: list[NDArray[np.int64]] = []
-    for row, window in enumerate(windows):
-        start, end = split.window_start[window], split.window_start[window + 1]
-        ids_BT[row, : end - start] = split.input_ids[start:end]
-        types_BT[row, : end - start] = split.token_types[start:end]
-        inside = np.arange(split.window_label_start[window], split.window_label_start[window + 1])
-        indices.append(inside)
-        rows.append(np.full(len(inside), row, np.int64))
-    index_W = np.concatenate(indices)
-    mask_BT = np.arange(width)[None, :] < lengths_B[:, None]
+    start_B = split.window_start[windows]
+    length_B = split.window_start[windows + 1] - start_B
+    label_start_B = split.window_label_start[windows]
+    labels_B = split.window_label_start[windows + 1] - label_start_B
+    mask_BT = np.arange(length_B.max()) < length_B[:, None]
+    piece_P = _ranges(start_B, length_B)
+    ids_BT = np.full(mask_BT.shape, pad, np.int64)
+    ids_BT[mask_BT] = split.input_ids[piece_P]
+    types_BT = np.zeros(mask_BT.shape, np.int64)
+    types_BT[mask_BT] = split.token_types[piece_P]
+    index_W = _ranges(label_start_B, labels_B)
     return Batch(
         input_ids_BT=torch.from_numpy(ids_BT),
         attention_mask_BT=torch.from_numpy(mask_BT.astype(np.int64)),
         token_types_BT=torch.from_numpy(types_BT),
-        row_W=torch.from_numpy(np.concatenate(rows)),
+        row_W=torch.from_numpy(np.repeat(np.arange(len(windows)), labels_B)),
         column_W=torch.from_numpy(split.label_position[index_W].astype(np.int64)),
         index_W=torch.from_numpy(index_W),
         labels_W=torch.from_numpy(split.labels[index_W].astype(np.int64)),
     )
+
+
+def _ranges(start_B: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return start, start + 1, ... of every range, one range after the other."""
+    return np.repeat(start_B - np.cumsum(length_B) + length_B, length_B) + np.arange(length_B.sum())

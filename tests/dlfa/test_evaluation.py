@@ -15,7 +15,7 @@ from dlfa.compute import Compute
 from dlfa.data.encode import UNLABELLED, EncodedSplit, encode
 from dlfa.data.sources import Sentence
 from dlfa.errors import DivergedError
-from dlfa.evaluation import predict, score
+from dlfa.evaluation import predict, predict_all, score
 from dlfa.model import load_tokenizer
 from dlfa.tasks import TASKS
 
@@ -67,6 +67,34 @@ def test_every_word_gets_its_own_prediction(max_pieces: int, case: tuple[ByPiece
     assert predicted.dtype == np.int16
     assert predicted.tolist() == split.labels.tolist()
     assert score(TASK, split, predicted) == {"f1": 100.0, "accuracy": 100.0}
+
+
+def test_every_language_gets_its_own_predictions_from_batches_that_languages_share(
+    case: tuple[ByPiece, EncodedSplit], tmp_path: Path
+) -> None:
+    model, split = case
+    tokenizer = load_tokenizer(str(write_encoder(tmp_path)))
+    two = encode([Sentence(WORDS[:length], TASK.labels[:length]) for length in (2, 6, 1)], tokenizer, TASK, 16)
+    untagged = encode([Sentence(WORDS[2:5], None)], tokenizer, TASK, 16)
+    passed: list[int] = []
+    hook = model.register_forward_pre_hook(lambda module, inputs: passed.append(len(inputs[0])))
+    found = predict_all(model, {"de": split, "es": two, "fr": untagged}, CPU, PAD)
+    hook.remove()
+    assert list(found) == ["de", "es", "fr"]
+    assert found["de"].tolist() == split.labels.tolist()
+    assert found["es"].tolist() == two.labels.tolist()
+    assert found["fr"].tolist() == [2, 3, 4]
+    assert passed == [len(split.lengths) + 3 + 1]
+    assert predict_all(model, {}, CPU, PAD) == {}
+
+
+def test_on_a_cpu_batches_stay_small(case: tuple[ByPiece, EncodedSplit]) -> None:
+    model, split = case
+    positions: list[int] = []
+    hook = model.register_forward_pre_hook(lambda module, inputs: positions.append(inputs[0].numel()))
+    predict_all(model, {str(copy): split for copy in range(30)}, CPU, PAD)
+    hook.remove()
+    assert 900 < max(positions) <= 1024
 
 
 @pytest.mark.parametrize(("fits", "error"), [(3, torch.OutOfMemoryError), (1, torch.OutOfMemoryError), (3, ValueError)])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tiny import write_encoder
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dlfa import training
 from dlfa.checkpoint import CheckpointFile
@@ -489,6 +490,23 @@ def test_bf16_is_close_to_float32(encoder: str, train: EncodedSplit) -> None:
     assert found != expected  # else autocast did nothing
     assert {tensor.dtype for tensor in rough.state_dict().values()} == {torch.float32}
     assert all(bool(torch.isfinite(tensor).all()) for tensor in rough.state_dict().values())
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_bf16_on_a_cpu_trains_with_plain_attention(bf16: bool, still_encoder: str, train: EncodedSplit) -> None:
+    called = set[str]()
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            called.add(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    compute = Compute(torch.device("cpu"), bf16=bf16)
+    with Record():  # type: ignore[no-untyped-call]
+        run(fresh(still_encoder), train, replace(CONFIG, epochs=1, reports_per_trial=1), compute=compute)
+    assert any("flash_attention" in name for name in called) != bf16
 
 
 def test_a_step_takes_time(encoder: str, train: EncodedSplit) -> None:

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 from seqeval.metrics import f1_score
 from tiny import FAMILIES, write_encoder
+from torch.nn import Module
+from torch.nn.modules.module import register_module_forward_hook
 from toy import write_toy
 
 import dlfa.trial
@@ -20,7 +22,7 @@ from dlfa.checkpoint import CheckpointFile
 from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig, from_mapping, to_mapping
 from dlfa.data.sources import Sentence, Source, Split, open_source
 from dlfa.errors import ConfigError, DataError
-from dlfa.model import load_encoder
+from dlfa.model import Classifier, load_encoder
 from dlfa.progress import Report
 from dlfa.tasks import TASKS
 from dlfa.training import trained_pieces
@@ -215,6 +217,20 @@ def test_a_source_without_a_test_set_is_not_scored(toy: Toy, tmp_path: Path) -> 
     found = run_trial(configuration(data, toy, languages=("de",)))
     assert list(found.predictions) == ["de"]
     assert list(found.scores) == ["test/de/f1", "test/de/accuracy", "test/avg", "test/avg_target", "test/worst"]
+
+
+def test_the_test_sets_of_all_languages_share_batches(toy: Toy) -> None:
+    batches: list[int] = []
+    trained = list[int]()
+
+    def count(module: Module, inputs: Any, logits: Any) -> None:
+        if isinstance(module, Classifier) and not module.training and len(trained) == 2:
+            batches.append(len(inputs[0]))
+
+    with register_module_forward_hook(count):
+        run_trial(configuration(toy[0], toy), report=lambda report: trained.append(report.step))
+    assert sum(batches) == 120
+    assert len(batches) == 2
 
 
 def test_limits_hold_for_every_set(result: TrialResult) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dlfa.data.batching import collate, evaluation_batches, training_batches
+from dlfa.data.batching import collate, evaluation_batches, joined, training_batches
 from dlfa.data.encode import UNLABELLED, EncodedSplit
 
 PAD = 1
@@ -117,3 +117,62 @@ def test_tensors_are_of_types_that_index_and_train() -> None:
 def test_words_without_labels_are_batched_all_the_same() -> None:
     plain = EncodedSplit(**(vars(SPLIT) | {"labels": np.full(6, UNLABELLED, np.int16)}))
     assert collate(plain, np.array([1, 2]), PAD).labels_W.tolist() == [UNLABELLED] * 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_batch_holds_what_a_loop_over_its_windows_finds(seed: int) -> None:
+    split = drawn_split(seed)
+    windows = np.random.default_rng(seed).permutation(len(split.lengths))[: seed + 1]
+    batch = collate(split, windows, PAD)
+    width = max(int(split.lengths[window]) for window in windows)
+    words = 0
+    for row, window in enumerate(windows):
+        pieces = range(split.window_start[window], split.window_start[window + 1])
+        padding = [0] * (width - len(pieces))
+        assert batch.input_ids_BT[row].tolist() == [*split.input_ids[pieces].tolist(), *[PAD for _ in padding]]
+        assert batch.token_types_BT[row].tolist() == [*split.token_types[pieces].tolist(), *padding]
+        assert batch.attention_mask_BT[row].tolist() == [*[1 for _ in pieces], *padding]
+        for index in range(split.window_label_start[window], split.window_label_start[window + 1]):
+            found = (batch.row_W[words], batch.column_W[words], batch.index_W[words], batch.labels_W[words])
+            assert [int(value) for value in found] == [row, split.label_position[index], index, split.labels[index]]
+            words += 1
+    assert {len(tensor) for tensor in (batch.row_W, batch.column_W, batch.index_W, batch.labels_W)} == {words}
+    assert {tensor.dtype for tensor in vars(batch).values()} == {torch.int64}
+
+
+def drawn_split(seed: int, windows: int = 12) -> EncodedSplit:
+    """Windows of 1 to 9 pieces, with a label at some of them, at all or at none; two windows an example."""
+    chance = np.random.default_rng(seed)
+    lengths = chance.integers(1, 10, windows)
+    labelled = [np.flatnonzero(chance.random(length) < chance.choice([0, 0.5, 1])) for length in lengths]
+    label_start = np.cumsum([0, *map(len, labelled)])
+    return EncodedSplit(
+        input_ids=chance.integers(2, 300, lengths.sum()).astype(np.int32),
+        token_types=chance.integers(0, 2, lengths.sum()).astype(np.int8),
+        window_start=np.cumsum([0, *lengths]),
+        window_label_start=label_start,
+        label_position=np.concatenate(labelled).astype(np.int32),
+        labels=chance.integers(-1, 17, label_start[-1]).astype(np.int16),
+        example_label_start=label_start[::2],
+        counts={"split_sentences": seed},
+    )
+
+
+def test_joined_splits_are_their_windows_one_split_after_the_other() -> None:
+    splits = [drawn_split(1), SPLIT, drawn_split(2, 4)]
+    splits[1] = EncodedSplit(**(vars(SPLIT) | {"counts": {"split_sentences": 5}}))
+    one = joined(splits)
+    assert one.counts == {"split_sentences": 8}
+    names = [str(number) for number in range(18)]
+    assert one.by_example(one.labels, names) == [
+        example for split in splits for example in split.by_example(split.labels, names)
+    ]
+    windows = words = 0
+    for split in splits:
+        expected = collate(split, np.arange(len(split.lengths)), PAD)
+        found = collate(one, np.arange(windows, windows + len(split.lengths)), PAD)
+        assert (found.index_W - words).tolist() == expected.index_W.tolist()
+        for name in vars(found).keys() - {"index_W"}:
+            assert torch.equal(vars(found)[name], vars(expected)[name])
+        windows, words = windows + len(split.lengths), words + len(split.labels)
+    assert (len(one.lengths), len(one.labels)) == (windows, words)
