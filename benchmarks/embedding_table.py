@@ -6,21 +6,17 @@ Two processes train the same model on the same batches with `dlfa.training.fit`,
 one of them with every row of the table. They take turns, step by step, so that both meet the same noise. Linux only.
 """
 
-import argparse
 import math
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
 
-from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
-from dlfa.flags import COUNT
-from dlfa.inputs import data_folder, encoder_source
+from pairs import Quartiles, Stopwatch, parser, take_turns, trial
+
+from dlfa.config import TrainingConfig, TrialConfig
 from dlfa.tasks import TASKS
 
 WARM_UP = 2
@@ -29,7 +25,7 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Found:
-    """What one of the two processes has measured of itself."""
+    """What one of the two sides has measured of itself."""
 
     table_rows: int
     parameters: int
@@ -43,42 +39,17 @@ class Found:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", default="embedded", help="a folder, a hub id, or embedded (default)")
-    parser.add_argument("--data", default="embedded", help="a folder, hub, or embedded (default)")
-    parser.add_argument("--task", default="udpos", choices=list(TASKS))
-    parser.add_argument("--train-limit", type=COUNT, default=600, help="training examples (default 600)")
-    parser.add_argument("--batch-size", type=COUNT, default=32)
-    parser.add_argument("--steps", type=COUNT, default=20, help="steps that are timed (default 20)")
-    parser.add_argument("--threads", type=COUNT, default=1)
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
-    parser.add_argument("--cache", default="runs/.cache", help="where encoded data lies (default runs/.cache)")
-    args = parser.parse_args(argv)
-
-    cache, limit = Path(args.cache).absolute(), args.train_limit
-    data = data_folder(
-        args.data, TASKS[args.task], cache, source_language="en", languages=(), train=limit, evaluation=None
-    )
-    config = TrialConfig(
-        task=args.task,
-        data=DataConfig(path=str(data), cache=str(cache), train_limit=limit),
-        model=ModelConfig(encoder=encoder_source(args.encoder, cache), fusion_layer=1, reduction_ratio=16),
-        training=TrainingConfig(batch_size=args.batch_size, reports_per_trial=1),
-        compute=ComputeConfig(device=args.device, precision=args.precision, threads=args.threads),
-    )
-    found, seconds, cpu_seconds = _measure(config, args.steps)
-    whole, small = found
-    pairs = [one / other for one, other in zip(*seconds, strict=True)]
-    cpu_pairs = [one / other for one, other in zip(*cpu_seconds, strict=True)]
-    low, _, high = quantiles(pairs, n=4)
-    cpu_low, _, cpu_high = quantiles(cpu_pairs, n=4)
+    args = parser(__doc__).parse_args(argv)
+    sides = [partial(_train, trial(args), args.steps + WARM_UP, small) for small in (True, False)]
+    (small, whole), (ours, others) = take_turns(sides, WARM_UP)
+    wall = Quartiles.of([step.wall for step in others], [step.wall for step in ours])
+    cpu = Quartiles.of([step.cpu for step in others], [step.cpu for step in ours])
     print(f"rows of the table: {small.table_rows:,} of {whole.table_rows:,} are trained")
     print(f"parameters: {small.parameters / 1e6:.1f} of {whole.parameters / 1e6:.1f} million are trained")
     print(f"training loss: {small.loss:.6f} and {whole.loss:.6f}")
     print(
-        f"steps per second: {median(pairs):.2f} times the whole table's, in the median of {len(pairs)} pairs of steps "
-        f"(quartiles {low:.2f} to {high:.2f}); by CPU time {median(cpu_pairs):.2f} ({cpu_low:.2f} to {cpu_high:.2f})"
+        f"steps per second: {wall.median:.2f} times the whole table's, in the median of {len(ours)} pairs of steps "
+        f"(quartiles {wall.low:.2f} to {wall.high:.2f}); by CPU time {cpu.median:.2f} ({cpu.low:.2f} to {cpu.high:.2f})"
     )
     print(
         f"peak memory: {small.peak / whole.peak:.2f} of the whole table's; "
@@ -86,36 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def _measure(config: TrialConfig, steps: int) -> tuple[list[Found], list[list[float]], list[list[float]]]:
-    """Return what both processes found, the whole table's first, and the seconds and CPU seconds of their steps."""
-    context = get_context("spawn")
-    pipes = []
-    for small in (False, True):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_train, args=(config, steps + WARM_UP, small, theirs), daemon=True)
-        process.start()
-        theirs.close()  # so that its end is seen if the process dies
-        pipes.append(ours)
-    for pipe in pipes:
-        pipe.recv()
-    seconds: list[list[float]] = [[], []]
-    cpu_seconds: list[list[float]] = [[], []]
-    for step in range(steps + WARM_UP):
-        for which in (0, 1) if step % 2 == 0 else (1, 0):
-            pipes[which].send(None)
-            wall, cpu = pipes[which].recv()
-            if step >= WARM_UP:
-                seconds[which].append(wall)
-                cpu_seconds[which].append(cpu)
-    found = []
-    for pipe in pipes:
-        pipe.send(None)
-        found.append(pipe.recv())
-    return found, seconds, cpu_seconds
-
-
-def _train(config: TrialConfig, steps: int, small: bool, pipe: Connection) -> None:
-    """Take a step whenever told to and answer with the time it took; in the end send what was found."""
+def _train(config: TrialConfig, steps: int, small: bool, watch: Stopwatch) -> Found:
+    """Train as a trial does, with the small table or the whole one."""
     import torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -137,23 +80,12 @@ def _train(config: TrialConfig, steps: int, small: bool, pipe: Connection) -> No
     torch.manual_seed(config.seed)
     model = build_model(config.model, task.kind, task.labels)
 
-    began: list[float] = []
-
-    def begin() -> None:
-        pipe.recv()
-        began[:] = time.perf_counter(), time.process_time()
-
-    def end_and_begin(*_: object) -> None:
-        pipe.send((time.perf_counter() - began[0], time.process_time() - began[1]))
-        begin()
-
     with small_table(model, train, training, pad) if small else nullcontext(), tempfile.TemporaryDirectory() as folder:
         model.to(compute.device)
         rows = next(p.shape[0] for name, p in model.named_parameters() if "_embeddings.weight" in name)
         parameters = sum(math.prod(parameter.shape) for parameter in model.parameters())
-        hook = register_optimizer_step_post_hook(end_and_begin)
-        pipe.send(None)
-        begin()
+        hook = register_optimizer_step_post_hook(watch.lap)
+        watch.lap()
         (report,) = fit(
             model,
             train,
@@ -166,7 +98,7 @@ def _train(config: TrialConfig, steps: int, small: bool, pipe: Connection) -> No
             checkpoint=CheckpointFile(Path(folder) / "checkpoint.safetensors"),
         )
         hook.remove()
-    pipe.send(Found(rows, parameters, report.metrics["train/loss"], before, _memory("VmHWM")))
+    return Found(rows, parameters, report.metrics["train/loss"], before, _memory("VmHWM"))
 
 
 def _memory(name: str) -> int:
