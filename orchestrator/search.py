@@ -4,14 +4,17 @@ import copy
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,10 +30,94 @@ __all__ = ["StudySearch", "best_configurations", "interrupted_to_waiting", "make
 _ALIKE = 3
 """Trials that fail alike before any other has ended: enough to stop."""
 
+_NEWEST, _BEST = 500, 25
+"""What a sampler sees of a fusion's ended trials: the newest, and the best of any age; of usual sweeps that is all.
 
-def open_storage(path: Path) -> optuna.storages.RDBStorage:
-    """Return the sweep's database, made where it is missing; it also opens in optuna-dashboard."""
-    return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+TPE's time grows with what it sees. However many trials there are, it takes 25 for good ones, all of which it still
+sees, and among the others it gives the newest most weight.
+"""
+
+
+def open_storage(path: Path) -> optuna.storages.BaseStorage:
+    """Return the sweep's database for its only writer, made where it is missing; it also opens in optuna-dashboard."""
+    return _OneWriter(RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}}))
+
+
+class _OneWriter(InMemoryStorage):
+    """A database that is read once: its only writer knows what it has written since.
+
+    Optuna's own cache asks the database for every running trial whenever it is asked for any. What is written goes
+    to the database first, so that nothing is known that is not written.
+    """
+
+    def __init__(self, database: RDBStorage) -> None:
+        super().__init__()
+        self._database = database
+        self._studies_there: dict[int, int] = {}
+        """Id of a study here to its id in the database; so for trials."""
+        self._trials_there: dict[int, int] = {}
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        there = self._database.create_new_study(directions, study_name)
+        return self._known(there)
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        if study_name not in self._study_name_to_id:
+            self._known(self._database.get_study_id_from_name(study_name))
+        return super().get_study_id_from_name(study_name)
+
+    def _known(self, there: int) -> int:
+        """Read a study from the database; return its id here."""
+        database = self._database
+        study = super().create_new_study(database.get_study_directions(there), database.get_study_name_from_id(there))
+        self._studies_there[study] = there
+        for key, value in database.get_study_user_attrs(there).items():
+            super().set_study_user_attr(study, key, value)
+        for key, value in database.get_study_system_attrs(there).items():
+            super().set_study_system_attr(study, key, value)
+        for trial in database.get_all_trials(there, deepcopy=False):
+            self._trials_there[super().create_new_trial(study, trial)] = trial._trial_id
+        return study
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._database.set_study_user_attr(self._studies_there[study_id], key, value)
+        super().set_study_user_attr(study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._database.set_study_system_attr(self._studies_there[study_id], key, value)
+        super().set_study_system_attr(study_id, key, value)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        there = self._database.create_new_trial(self._studies_there[study_id], template_trial)
+        trial = super().create_new_trial(study_id, template_trial)
+        self._trials_there[trial] = there
+        return trial
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        self._database.set_trial_param(self._trials_there[trial_id], param_name, param_value_internal, distribution)
+        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        if not self._database.set_trial_state_values(self._trials_there[trial_id], state, values):
+            return False
+        if state == TrialState.WAITING:
+            # Optuna looks for waiting trials among the newest only: its own never wait again.
+            self._prev_waiting_trial_number[self._trial_id_to_study_id_and_number[trial_id][0]] = 0
+        return super().set_trial_state_values(trial_id, state, values)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._database.set_trial_intermediate_value(self._trials_there[trial_id], step, intermediate_value)
+        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._database.set_trial_user_attr(self._trials_there[trial_id], key, value)
+        super().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._database.set_trial_system_attr(self._trials_there[trial_id], key, value)
+        super().set_trial_system_attr(trial_id, key, value)
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -93,7 +180,7 @@ def _ask_pruner(study: optuna.Study, trial: FrozenTrial) -> tuple[bool, dict[str
     notes: dict[str, Any] = {}
     asking = copy.copy(study)
     asking._storage = _Notes(study._storage, notes)  # type: ignore[assignment]
-    return study.pruner.prune(asking, trial), notes
+    return bool(study.pruner.prune(asking, trial)), notes  # some pruners answer with NumPy's own, which is no JSON
 
 
 class _Notes:
@@ -108,6 +195,34 @@ class _Notes:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
+
+
+def _rank(trial: FrozenTrial) -> tuple[bool, int, float, int]:
+    """Return by what TPE compares trials that have ended; of equal ones the first is the best."""
+    complete = trial.state == TrialState.COMPLETE
+    step = max(trial.intermediate_values, default=0)
+    score = trial.value if trial.value is not None else 0.0
+    return complete, 0 if complete else step, score, -trial.number
+
+
+class _History(InMemoryStorage):
+    """Trials of the past, before a study's own; none is copied, as adding them would.
+
+    Args:
+        trials: In their order; their numbers are others here.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self._past = [copy.copy(trial) for trial in trials]
+        for number, trial in enumerate(self._past, start=1):  # 0 is the study's own
+            trial.number = number
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        past = [trial for trial in self._past if states is None or trial.state in states]
+        return past + super().get_all_trials(study_id, deepcopy, states)
 
 
 @dataclass
@@ -165,6 +280,10 @@ class StudySearch(Searcher):
         self._alike: list[str] | None = []
         """Why trials have failed under this driver; None once one has ended in another way."""
         self._live: dict[str, _Live] = {}
+        self._best: dict[str, list[FrozenTrial]] = {}
+        """By fusion; as the study has them."""
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+            self._compare(trial)
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of Tune's next trial, an interrupted one first."""
@@ -176,9 +295,9 @@ class StudySearch(Searcher):
         return assigned
 
     def _next(self, trial_id: str) -> Any:
-        trials = self.study.get_trials(deepcopy=False)
-        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if not waiting:
+            trials = self.study.get_trials(deepcopy=False)
             number = len(trials)
             if number >= self._total:
                 return Searcher.FINISHED
@@ -200,10 +319,30 @@ class StudySearch(Searcher):
 
         A sampler that sees both draws the baseline's learning rates where DLFA's are best: the baseline is not tuned.
         """
-        history = optuna.create_study(direction="maximize", sampler=self._sampler(number))
-        history.add_trials([trial for trial in trials if trial.params.get("fusion") == fixed["fusion"]])
+        storage = _History(self._seen(str(fixed["fusion"]), trials))
+        history = optuna.create_study(storage=storage, direction="maximize", sampler=self._sampler(number))
         history.enqueue_trial(fixed)
         return self._space.suggest(history.ask())
+
+    def _seen(self, fusion: str, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return what a sampler sees of a fusion's trials, in their order: see `_NEWEST`."""
+        seen: list[FrozenTrial] = []
+        ended = 0
+        for trial in reversed(trials):
+            if ended == _NEWEST:
+                break
+            if trial.params.get("fusion") == fusion:
+                seen.append(trial)
+                ended += trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        seen += [trial for trial in self._best.get(fusion, []) if trial.number < seen[-1].number]
+        return sorted(seen, key=lambda trial: trial.number)
+
+    def _compare(self, trial: FrozenTrial) -> None:
+        """Keep a trial that has ended if it is among the best."""
+        best = self._best.setdefault(str(trial.params["fusion"]), [])
+        best.append(trial)
+        best.sort(key=_rank, reverse=True)
+        del best[_BEST:]
 
     def on_report(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Record what a trial reports; return whether it ends here."""
@@ -313,7 +452,9 @@ class StudySearch(Searcher):
         live = self._live[trial_id]
         if reason is not None:
             live.trial.set_user_attr("reason", reason)
-        self.study.tell(live.trial, value, state=state)
+        ended = self.study.tell(live.trial, value, state=state)
+        if state is not TrialState.FAIL:
+            self._compare(ended)
         del self._live[trial_id]
         self._count_alike(state, reason)
         for observer in self._observers:

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import random
 import shutil
 import sqlite3
 import warnings
@@ -14,6 +15,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.exceptions import StorageInternalError
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 from sqlalchemy import event
@@ -21,7 +23,7 @@ from sqlalchemy.engine import Engine
 
 from dlfa.errors import ConfigError
 from dlfa.model import EncoderShape
-from orchestrator.choices import SAMPLERS
+from orchestrator.choices import PRUNERS, SAMPLERS
 from orchestrator.events import SweepObserver, TrialRef
 from orchestrator.pruning import make_pruner
 from orchestrator.search import (
@@ -255,6 +257,21 @@ def test_a_pruned_trial_is_told_without_a_value(tmp_path: Path, monkeypatch: pyt
     assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 70.0})
     answer = {"prunes": True, "notes": {}}
     assert trial.user_attrs == {"seed": SEED, "report:1": metrics_of(70.0), "pruner:1": answer}
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_pruner_s_answer_is_written_down(tmp_path: Path, pruner: str) -> None:
+    study = open_study(tmp_path, make_pruner(pruner, REPORTS))
+    search = make_search(study, fixed=lambda number: dict(FUSED))
+    for number in range(8):
+        search.suggest(str(number))
+        score = 90.0 - number
+        if not any(report(search, str(number), step, score + step) for step in range(1, REPORTS + 1)):
+            finish(search, str(number), [score + step for step in range(1, REPORTS + 1)])
+    assert ("PRUNED" in states(study)) is (pruner != "none")
+    answers = [trial.user_attrs["pruner:1"]["prunes"] for trial in study.get_trials()]
+    assert answers[0] is False
+    assert {type(answer) for answer in answers} == {bool}
 
 
 def test_a_trial_ends_once(tmp_path: Path) -> None:
@@ -611,6 +628,115 @@ def test_a_trial_that_had_ended_before_the_driver_heard_of_it(tmp_path: Path) ->
     assert trial.user_attrs["report:3"] == metrics_of(71.0)
 
 
+# --- the database and its only writer
+
+
+def content(study: optuna.Study) -> list[tuple[Any, ...]]:
+    """Return all that a study has but the times."""
+    return [
+        (t.number, t.state, t.params, t.distributions, t.values, t.intermediate_values, t.user_attrs, t.system_attrs)
+        for t in study.get_trials()
+    ]
+
+
+def reread(folder: Path) -> optuna.Study:
+    """Open a study as a stranger would."""
+    return optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
+
+
+def test_the_writer_knows_what_is_in_the_database(tmp_path: Path) -> None:
+    study = open_study(tmp_path, make_pruner("hyperband", REPORTS))
+    study.set_user_attr("numbers", [0, 1])
+    search = make_search(study, sampler="tpe")
+    for number in range(14):
+        params, scores = search.suggest(str(number))["params"], [70.0 + number % 3] * REPORTS
+        assert params == study.get_trials()[-1].params
+        if not any(report(search, str(number), step, score - number) for step, score in enumerate(scores, start=1)):
+            finish(search, str(number), scores)
+        assert content(study) == content(reread(tmp_path))
+    for name in "abc":
+        search.suggest(name)
+    search.on_report("a", {"error": "x"})
+    search.on_death("b", "killed", again=True)
+    report(search, "c", 1, 70.0)
+    assert content(study) == content(reread(tmp_path))
+    search.release()
+    assert set(states(study)) == {"COMPLETE", "PRUNED", "FAIL", "WAITING"}
+    for opened in (reread(tmp_path), open_study(tmp_path)):
+        assert content(study) == content(opened)
+        assert opened.user_attrs == study.user_attrs == {"numbers": [0, 1]}
+
+
+def test_the_writer_of_one_study_of_several(tmp_path: Path) -> None:
+    search = make_search(open_study(tmp_path))
+    complete(search, "a", 70.0)
+    storage = open_storage(tmp_path / "study.db")
+    confirm = optuna.create_study(storage=storage, study_name="confirm", direction="maximize", load_if_exists=True)
+    make_search(confirm, fixed=lambda number: dict(BASELINE)).suggest("b")
+    complete(search, "c", 70.0)
+    assert states(search.study) == ["COMPLETE", "COMPLETE"]
+    assert content(search.study) == content(reread(tmp_path))
+    assert states(confirm) == ["RUNNING"]
+    assert content(confirm) == content(
+        optuna.load_study(study_name="confirm", storage=open_storage(tmp_path / "study.db"))
+    )
+
+
+def test_what_is_not_written_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = open_study(tmp_path)
+    search = make_search(study)
+    search.suggest("a")
+    before = content(study)
+
+    def full(*args: object, **options: object) -> None:
+        raise StorageInternalError from sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        for name in dir(optuna.storages.RDBStorage):
+            if name.startswith(("set_trial", "create_new_trial")):
+                patch.setattr(optuna.storages.RDBStorage, name, full)
+        search.suggest("b")
+        report(search, "a", 1, 70.0)
+        finish(search, "a", [70.0, 71.0, 72.0])
+        search.on_death("a", "killed", again=False)
+        search.release()
+    assert content(study) == before == content(reread(tmp_path))
+
+
+def test_interrupted_trials_of_the_same_driver_are_all_found_again(tmp_path: Path) -> None:
+    search = make_search(open_study(tmp_path))
+    begun = [search.suggest(name) for name in "abc"]
+    search.release()
+    assert [search.suggest(name) for name in "xyz"] == begun
+
+
+def test_a_decision_asks_the_database_for_as_much_in_a_large_study(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def listen(*args: Any) -> None:
+        asked.append(args[2])
+
+    def decide(search: StudySearch, name: str) -> list[str]:
+        asked.clear()
+        search.suggest(name)
+        assert report(search, name, 1, 99.0) is False
+        return list(asked)
+
+    study = open_study(tmp_path, make_pruner("hyperband", REPORTS))
+    search = make_search(study, sampler="tpe", fixed=lambda number: dict(FUSED))
+    event.listen(Engine, "before_cursor_execute", listen)
+    decide(search, "a")
+    small = decide(search, "b")
+    for number in range(20):
+        search.suggest(f"running {number}")
+        search.suggest(f"ended {number}")
+        report(search, f"ended {number}", 1, 1.0)  # pruned
+    large = decide(search, "c")
+    event.remove(Engine, "before_cursor_execute", listen)
+    assert large == small
+    assert small
+
+
 # --- what is sampled
 
 
@@ -774,6 +900,99 @@ def test_baseline_and_method_are_each_tuned_by_their_own_trials(tmp_path: Path, 
         rows = [[params for params in found if params["fusion"] == fusion] for found in (one, other)]
         assert rows[0]
         assert (rows[0] == rows[1]) is same
+
+
+def _large(ended: int) -> optuna.Study:
+    """Return a study of as many DLFA trials that have ended, some baselines between them, and two that run."""
+    study, chance = optuna.create_study(direction="maximize"), random.Random(ended)
+    for number in range(ended):
+        if number % 10 == 0:
+            add(study, TrialState.COMPLETE, BASELINE, [70.0], 70.0)
+        params = layer(chance.randint(1, 3), 10 ** chance.uniform(-5, -3)) | {
+            "reduction_ratio": chance.choice((2, 4, 8))
+        }
+        scores = [landscape(params) + chance.gauss(0, 1)] * chance.randint(1, REPORTS)
+        state = TrialState.COMPLETE if len(scores) == REPORTS else TrialState.PRUNED
+        add(study, state, params, scores, scores[-1])
+    for rate in (1e-4, 2e-4):
+        add(study, TrialState.RUNNING, layer(1, rate), [], None)
+    return study
+
+
+def _from_all(study: optuna.Study) -> Params:
+    """Return what a sampler that sees every trial would sample next."""
+    trials = study.get_trials()
+    history = optuna.create_study(direction="maximize", sampler=make_sampler("tpe", 1000 + len(trials)))
+    history.add_trials([trial for trial in trials if trial.params["fusion"] == "dlfa"])
+    history.enqueue_trial({"fusion": "dlfa"})
+    return SPACE.suggest(history.ask())
+
+
+class Spy(optuna.samplers.RandomSampler):
+    """Keeps the trials that it is shown."""
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        self.shown = [shown for shown in study.get_trials() if shown.number != trial.number]
+        return {}
+
+
+def _dlfa(number: int) -> Params:
+    return {"fusion": "dlfa"}
+
+
+@pytest.mark.parametrize("ended", [0, 9, 60, 499, 500])
+def test_a_usual_sweep_is_sampled_from_all_of_its_trials(ended: int) -> None:
+    study = _large(ended)
+    expected = _from_all(study)
+    assert make_search(study, total=1000, fixed=_dlfa, sampler="tpe").suggest("a")["params"] == expected
+
+
+def test_a_large_sweep_is_sampled_from_its_newest_trials_and_its_best() -> None:
+    study, spy = _large(700), Spy()
+    search = make_search(study, total=1000, fixed=_dlfa)
+    search._sampler = lambda number: spy
+    search.suggest("a")
+    known = [trial for trial in study.get_trials()[:-1] if trial.params["fusion"] == "dlfa"]
+    ended = [trial for trial in known if trial.state != TrialState.RUNNING]
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    best = sorted(complete, key=lambda trial: -float(trial.value or 0))[:25]
+    newest = ended[-500:]
+    assert any(trial not in newest for trial in best)
+    expected = [trial for trial in known if trial in best or trial in newest or trial.state == TrialState.RUNNING]
+    assert [trial.params for trial in spy.shown] == [trial.params for trial in expected]
+    assert [trial.number for trial in spy.shown] == list(range(1, len(expected) + 1))
+
+
+def test_a_large_sweep_s_good_trials_are_those_of_all() -> None:
+    # Pruned ones by how far they came, then by score: fewer than 25 are complete.
+    study, spy = optuna.create_study(direction="maximize"), Spy()
+    for number in range(600):
+        done = number % 60 == 0
+        scores = [float(number % 7)] * (REPORTS if done else 1 + number % 2)
+        add(study, TrialState.COMPLETE if done else TrialState.PRUNED, layer(1, 1e-4), scores, scores[-1])
+    good = _split_trials(study, study.get_trials(), default_gamma(600))[0]
+    search = make_search(study, total=1000, fixed=_dlfa)
+    search._sampler = lambda number: spy
+    search.suggest("a")
+    assert len(good) == 25
+    seen = _split_trials(study, spy.shown, default_gamma(len(spy.shown)))[0]
+    assert [(t.state, t.intermediate_values) for t in seen] == [(t.state, t.intermediate_values) for t in good]
+
+
+def test_what_a_large_sweep_samples_depends_on_the_study_alone(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    study.add_trials(_large(540).get_trials()[:-2])
+    search = make_search(study, total=1000, fixed=_dlfa, sampler="tpe")
+    for number in range(30):  # the best so far, until newer ones are better
+        complete(search, f"x{number}", 100.0 + number % 4)
+    study._storage.remove_session()
+    (tmp_path / "copy").mkdir()
+    shutil.copy(tmp_path / "study.db", tmp_path / "copy" / "study.db")
+    resumed = make_search(open_study(tmp_path / "copy"), total=1000, fixed=_dlfa, sampler="tpe")
+    assert {name: [t.number for t in best] for name, best in resumed._best.items()} == {
+        name: [t.number for t in best] for name, best in search._best.items()
+    }
+    assert [resumed.suggest(name) for name in "abc"] == [search.suggest(name) for name in "abc"]
 
 
 def test_samplers() -> None:

@@ -1,0 +1,269 @@
+"""How much training the search needs to find what a full grid finds.
+
+    python benchmarks/search.py
+
+Replays a recorded grid through the real searcher and pruner, at no training cost: a trial's scores are those of the
+grid's point nearest to what was suggested, and each report costs as much as any other. Every way to search starts 50
+times, on the curves of either seed in turn, and is measured by the share of the grid's training after which a DLFA
+trial that ran its full budget is within 0.1 points of the grid's best of DLFA. The baseline's trials are no goal, but
+cost training, as in a sweep.
+
+The grid, benchmarks/grid.parquet, has every fusion layer of the embedded encoder, 4 reduction ratios, 5 learning rates
+and 2 seeds, and the baseline, with a score on English dev at each of 6 reports. It was recorded by
+
+    for seed in 1 2; do
+        dlfa-sweep --task udpos --profile quickstart --space benchmarks/grid.yaml --sampler grid --pruner none \\
+            --train-limit 800 --eval-limit 200 --languages de,hi,zh --keep-models none --seed $seed --name grid-$seed
+    done
+    python benchmarks/search.py --record runs/grid-1 runs/grid-2
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median, quantiles
+from typing import Any
+
+import optuna
+import pandas as pd
+
+from dlfa.flags import COUNT
+from dlfa.model import EncoderShape
+from orchestrator import report
+from orchestrator.events import TrialRef
+from orchestrator.pruning import make_pruner
+from orchestrator.search import StudySearch, make_sampler
+from orchestrator.space import SearchSpace, load_space
+
+_HERE = Path(__file__).parent
+_REPORTS = 6
+_NEAR = 0.1
+"""Points below the grid's best that are near enough."""
+
+_SHARE = 0.15
+"""Of the grid's training: where what was found is compared."""
+
+_LIMIT = 0.6
+"""Of the grid's training: where a replay ends."""
+
+Point = tuple[int, int, float]
+"""Fusion layer and reduction ratio, both 0 for the baseline, and learning rate."""
+
+_SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "random": lambda seed: make_sampler("random", seed),
+    "tpe": lambda seed: make_sampler("tpe", seed),
+    "tpe after 5": lambda seed: optuna.samplers.TPESampler(
+        n_startup_trials=5, multivariate=True, constant_liar=True, seed=seed % 2**32
+    ),
+    "tpe univariate": lambda seed: optuna.samplers.TPESampler(constant_liar=True, seed=seed % 2**32),
+}
+_PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
+    "none": lambda: make_pruner("none", _REPORTS),
+    "median": lambda: make_pruner("median", _REPORTS),
+    "hyperband from report 1": lambda: optuna.pruners.HyperbandPruner(1, _REPORTS, 3),
+    "hyperband from report 2": lambda: optuna.pruners.HyperbandPruner(2, _REPORTS, 3),
+    # ASHA (arXiv 1810.05934) is what Optuna calls successive halving.
+    "ASHA from report 1": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
+    "ASHA from report 2": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=3),
+    "ASHA from report 2, half": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2),
+    "ASHA from report 3": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3),
+}
+_WAYS = [
+    ("random", "none"),
+    ("random", "ASHA from report 1"),
+    *(("tpe", pruner) for pruner in _PRUNERS),
+    *(("tpe after 5", pruner) for pruner in _PRUNERS),
+    ("tpe univariate", "ASHA from report 2"),
+]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The curves of one seed, and what the other seed says of the same points."""
+
+    curves: Mapping[Point, Sequence[float]]
+    other: Mapping[Point, float]
+    """The other seed's selection scores."""
+
+    @property
+    def best(self) -> float:
+        """The best selection score of the points of DLFA."""
+        return max(max(curve) for point, curve in self.curves.items() if point[0])
+
+    @property
+    def training(self) -> int:
+        """Reports of all points."""
+        return sum(map(len, self.curves.values()))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one replay has found."""
+
+    near: float
+    """Share of the grid's training after which a trial was near the grid's best; infinite: it ended before."""
+
+    missed: float
+    """Points between the grid's best and the best trial at `_SHARE` of the grid's training."""
+
+    missed_again: float
+    """The same trial's configuration against the best of the grid, both by the other seed's scores."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print, or record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grid", type=Path, default=_HERE / "grid.parquet", help="a recorded grid")
+    parser.add_argument("--record", type=Path, nargs="+", metavar="SWEEP", help="folders of sweeps to make it from")
+    parser.add_argument("--seeds", type=COUNT, default=50, help="replays of every way to search (default 50)")
+    parser.add_argument("--slots", type=COUNT, default=4, help="trials at a time (default 4)")
+    parser.add_argument("--processes", type=COUNT, default=2, help="replays at a time (default 2)")
+    args = parser.parse_args(argv)
+    if args.record:
+        pd.concat([_recorded(folder) for folder in args.record], ignore_index=True).to_parquet(args.grid, index=False)
+        return
+    grids = _grids(pd.read_parquet(args.grid))
+    for grid in grids:
+        near = sum(max(curve) >= grid.best - _NEAR for point, curve in grid.curves.items() if point[0])
+        print(
+            f"grid: {len(grid.curves)} points, the best of DLFA {grid.best:.2f}, {near} within {_NEAR:g} points of it; "
+            f"of the baseline {max(max(curve) for point, curve in grid.curves.items() if not point[0]):.2f}"
+        )
+    print(f"\n{'sampler':14} {'pruner':24} {'training until near':>24} {'near at 15 %':>13} {'missed':>7} {'again':>7}")
+    with ProcessPoolExecutor(args.processes) as pool:
+        for sampler, pruner in _WAYS:
+            jobs = [
+                pool.submit(_replay, grids[seed % len(grids)], sampler, pruner, seed, args.slots)
+                for seed in range(args.seeds)
+            ]
+            _print(sampler, pruner, [job.result() for job in jobs])
+
+
+def _print(sampler: str, pruner: str, found: Sequence[Found]) -> None:
+    shares = [one.near for one in found]
+    low, _, high = quantiles(shares, n=4)
+    share = f"{_percent(median(shares))} ({_percent(low)} to {_percent(high)})"
+    near = sum(one.near <= _SHARE for one in found)
+    missed, again = fmean(one.missed for one in found), fmean(one.missed_again for one in found)
+    print(f"{sampler:14} {pruner:24} {share:>24} {near:>6} of {len(found)} {missed:7.2f} {again:7.2f}", flush=True)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if math.isfinite(share) else f"over {100 * _LIMIT:.0f} %"
+
+
+def _recorded(folder: Path) -> pd.DataFrame:
+    """Return one row for each run of a sweep over the grid."""
+    sweep = report.load(folder)
+    rows = []
+    for trial, frame in sweep.frame[sweep.frame["state"] == "COMPLETE"].groupby("trial"):
+        first = frame.iloc[0]
+        dev = frame[(frame["split"] == "dev") & (frame["metric"] == "f1")].sort_values("step")
+        assert len(dev) == _REPORTS, f"{folder}: {trial} has {len(dev)} reports"
+        test = frame[(frame["split"] == "test") & (frame["metric"] == "avg_target")]
+        rows.append(
+            {
+                "seed": first["seed"],
+                "fusion_layer": 0 if first["fusion"] == "none" else first["fusion_layer"],
+                "reduction_ratio": 0 if first["fusion"] == "none" else first["reduction_ratio"],
+                "learning_rate": first["learning_rate"],
+                **{f"dev_{step}": value for step, value in enumerate(dev["value"], start=1)},
+                "test_avg_target": test["value"].item(),
+            }
+        )
+    recorded: pd.DataFrame = pd.DataFrame(rows)
+    return recorded
+
+
+def _grids(frame: pd.DataFrame) -> list[Grid]:
+    curves: dict[int, dict[Point, list[float]]] = {}
+    for row in frame.to_dict("records"):
+        point = (int(row["fusion_layer"]), int(row["reduction_ratio"]), float(row["learning_rate"]))
+        scores = [float(row[f"dev_{step}"]) for step in range(1, _REPORTS + 1)]
+        curves.setdefault(int(row["seed"]), {})[point] = scores
+    one, two = curves.values()
+    assert one.keys() == two.keys(), "the seeds have other points"
+    return [
+        Grid(mine, {point: max(curve) for point, curve in others.items()}) for mine, others in ((one, two), (two, one))
+    ]
+
+
+def _space(grid: Grid) -> SearchSpace:
+    layers, ratios, _ = map(max, zip(*grid.curves, strict=True))
+    shape = EncoderShape(layers=layers + 1, hidden_size=12 * ratios, vocabulary=1, max_positions=512)
+    return load_space((_HERE / "grid.yaml").read_text(), "grid.yaml", "udpos", shape)
+
+
+def _replay(grid: Grid, sampler: str, pruner: str, seed: int, slots: int) -> Found:
+    """Search until `_LIMIT`: all slots report in turn, so that trials run beside each other as in a sweep."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = _space(grid)
+    plan = space.plan(seed)
+    study = optuna.create_study(study_name="search", direction="maximize", pruner=_PRUNERS[pruner]())
+
+    def halt(reason: str) -> None:
+        raise AssertionError(reason)
+
+    def assign(ref: TrialRef) -> dict[str, Any]:
+        return {"point": _nearest(grid, ref.params)}
+
+    search = StudySearch(
+        study,
+        phase="search",
+        space=space,
+        total=grid.training,
+        fixed=lambda number: (plan(number), seed),
+        sampler=lambda number: _SAMPLERS[sampler](seed * 1_000_003 + number),
+        assign=assign,
+        observers=(),
+        reports=_REPORTS,
+        stopping=lambda: False,
+        halt=halt,
+    )
+    running: dict[int, tuple[str, Point, int]] = {}
+    trained, begun = 0, 0
+    best, at_share = (-math.inf, (0, 0, 0.0)), (-math.inf, (0, 0, 0.0))
+    near = math.inf
+    while trained < _LIMIT * grid.training:
+        for slot in range(slots):
+            if slot not in running:
+                name = str(begun)
+                running[slot] = (name, search.suggest(name)["point"], 0)
+                begun += 1
+            name, point, step = running[slot]
+            curve = grid.curves[point]
+            step += 1
+            trained += 1
+            ends = search.on_report(name, {"step": step, "score": curve[step - 1], "metrics": "{}"})
+            running[slot] = (name, point, step)
+            if not ends and step == _REPORTS:
+                summary = {"scores": {}, "best_step": 0, "reports": [], "selection_score": max(curve)}
+                ends = search.on_report(name, {"summary": json.dumps(summary)})
+                best = max(best, (max(curve), point)) if point[0] else best
+                if best[0] >= grid.best - _NEAR:
+                    near = min(near, trained / grid.training)
+            if ends:
+                del running[slot]
+            if trained <= _SHARE * grid.training:
+                at_share = best
+    return Found(
+        near=near,
+        missed=grid.best - at_share[0],
+        missed_again=max(score for point, score in grid.other.items() if point[0]) - grid.other[at_share[1]],
+    )
+
+
+def _nearest(grid: Grid, params: Mapping[str, Any]) -> Point:
+    """Return the grid's point nearest to a trial's parameters: only learning rates lie between points."""
+    layer, ratio = int(params.get("fusion_layer", 0)), int(params.get("reduction_ratio", 0))
+    rates = [rate for point_layer, point_ratio, rate in grid.curves if (point_layer, point_ratio) == (layer, ratio)]
+    wanted = math.log(params["learning_rate"])
+    return layer, ratio, min(rates, key=lambda rate: abs(math.log(rate) - wanted))
+
+
+if __name__ == "__main__":
+    main()
