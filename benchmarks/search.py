@@ -64,20 +64,19 @@ _SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 _PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
     "none": lambda: make_pruner("none", _REPORTS),
     "median": lambda: make_pruner("median", _REPORTS),
-    "hyperband from report 1": lambda: optuna.pruners.HyperbandPruner(1, _REPORTS, 3),
-    "hyperband from report 2": lambda: optuna.pruners.HyperbandPruner(2, _REPORTS, 3),
+    "hyperband": lambda: make_pruner("hyperband", _REPORTS),
+    "hyperband, 2 brackets": lambda: optuna.pruners.HyperbandPruner(1, _REPORTS, 3),
+    "hyperband, 2 from report 2": lambda: optuna.pruners.HyperbandPruner(2, _REPORTS, 3),
     # ASHA (arXiv 1810.05934) is what Optuna calls successive halving.
     "ASHA from report 1": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
     "ASHA from report 2": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=3),
-    "ASHA from report 2, half": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2),
-    "ASHA from report 3": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3),
 }
 _WAYS = [
     ("random", "none"),
-    ("random", "ASHA from report 1"),
+    ("random", "hyperband"),
     *(("tpe", pruner) for pruner in _PRUNERS),
-    *(("tpe after 5", pruner) for pruner in _PRUNERS),
-    ("tpe univariate", "ASHA from report 2"),
+    ("tpe after 5", "hyperband"),
+    ("tpe univariate", "hyperband"),
 ]
 
 

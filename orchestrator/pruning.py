@@ -1,11 +1,9 @@
 """The Optuna pruner inside Tune's scheduler hook: a pruned trial frees its slot at that report."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
@@ -19,42 +17,21 @@ def make_pruner(name: str, reports: int) -> optuna.pruners.BasePruner:
     """Return an Optuna pruner over report steps 1..reports.
 
     Args:
-        name: One of `PRUNERS`. `hyperband` (arXiv 1603.06560) keeps the best third at each rung; `median` stops
-            what lies below the median of the finished trials at the same step.
+        name: One of `PRUNERS`. `hyperband` (arXiv 1603.06560) has one bracket: the best third goes on from half of
+            the budget, since earlier scores tell too little (benchmarks/search.py); `median` stops what lies below
+            the median of the finished trials at the same step.
         reports: Reports per trial, the largest resource.
 
     Raises:
         ConfigError: The name is not one of `PRUNERS`.
     """
     if name == "hyperband":
-        # An integer maximum: with "auto" the brackets would depend on which trial ends first.
-        return _Hyperband(min_resource=1, max_resource=reports, reduction_factor=3)
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=(reports + 1) // 2, reduction_factor=3)
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
     if name == "none":
         return optuna.pruners.NopPruner()
     raise ConfigError(f"--pruner: {name!r} is not allowed; allowed: {', '.join(PRUNERS)}")
-
-
-class _Hyperband(optuna.pruners.HyperbandPruner):
-    """Hyperband over one study that works out once which bracket a trial is in; Optuna's does it at every report."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._numbers: dict[int, list[int]] = defaultdict(list)
-        """Bracket to its trials."""
-
-    def _create_bracket_study(self, study: optuna.Study, bracket_id: int) -> optuna.Study:
-        def get_trials(deepcopy: bool = False, states: object = None) -> list[FrozenTrial]:
-            assert states is None, "successive halving reads all trials of its bracket"
-            trials = study.get_trials(deepcopy=deepcopy)
-            for trial in trials[sum(map(len, self._numbers.values())) :]:
-                self._numbers[self._get_bracket_id(study, trial)].append(trial.number)
-            return [trials[number] for number in self._numbers[bracket_id]]
-
-        bracket = super()._create_bracket_study(study, bracket_id)
-        bracket.get_trials = get_trials  # type: ignore[method-assign]
-        return bracket
 
 
 class ReportScheduler(FIFOScheduler):
