@@ -1,11 +1,14 @@
 """What a trial's process sends to the driver, without Ray."""
 
 import errno
+import gc
 import json
 import multiprocessing
 import os
 import shutil
+import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +237,24 @@ def test_ending_a_trial_at_a_report_is_no_error(
         trainable.train(_assignment(tmp_path, toy))
     assert not (tmp_path / "error.txt").exists()
     assert (tmp_path / trainable.CHECKPOINT).exists()
+
+
+class _Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_a_trial_leaves_is_collected_before_the_next_one_but_what_was_imported_is_not_looked_at() -> None:
+    trainable._spare_imports.cache_clear()
+    gc.unfreeze()
+    trainable._release_memory()
+    try:
+        spared = gc.get_freeze_count()
+        assert spared > len(sys.modules)
+        left = weakref.ref(_Cycle())
+        trainable._release_memory()
+        assert left() is None
+        assert gc.get_freeze_count() <= spared, "what trials leave is never spared"
+    finally:
+        gc.unfreeze()
+        trainable._spare_imports.cache_clear()
