@@ -59,7 +59,6 @@ _SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "tpe after 5": lambda seed: optuna.samplers.TPESampler(
         n_startup_trials=5, multivariate=True, constant_liar=True, seed=seed % 2**32
     ),
-    "tpe univariate": lambda seed: optuna.samplers.TPESampler(constant_liar=True, seed=seed % 2**32),
 }
 _PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
     "none": lambda: make_pruner("none", _REPORTS),
@@ -76,7 +75,6 @@ _WAYS = [
     ("random", "hyperband"),
     *(("tpe", pruner) for pruner in _PRUNERS),
     ("tpe after 5", "hyperband"),
-    ("tpe univariate", "hyperband"),
 ]
 
 
