@@ -151,20 +151,25 @@ def interrupted_to_waiting(study: optuna.Study) -> list[FrozenTrial]:
     return running
 
 
+def _rank(trial: FrozenTrial) -> tuple[bool, int, float, int]:
+    """Return by what trials that have ended are compared, by TPE as well; of equal ones the first is the best."""
+    complete = trial.state == TrialState.COMPLETE
+    step = max(trial.intermediate_values, default=0)
+    score = trial.value if trial.value is not None else trial.intermediate_values.get(step, 0.0)
+    return complete, 0 if complete else step, score, -trial.number
+
+
 def best_configurations(study: optuna.Study) -> list[Params]:
     """Return the best parameters of the baseline and of every fusion layer that was tried, in that order.
 
     A trial that ran its full budget is better than a pruned one; pruned ones are compared by how far they came,
     then by score. Failed trials give no configuration.
     """
-    best: dict[int, tuple[tuple[bool, int, float], Params]] = {}
+    best: dict[int, tuple[tuple[bool, int, float, int], Params]] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
         if not trial.intermediate_values:
             continue
-        step = max(trial.intermediate_values)
-        complete = trial.state == TrialState.COMPLETE
-        score = trial.value if trial.value is not None else trial.intermediate_values[step]
-        rank = (complete, step, score)
+        rank = _rank(trial)
         group = int(trial.params.get("fusion_layer", -1))
         if group not in best or rank > best[group][0]:
             best[group] = (rank, dict(trial.params))
@@ -195,14 +200,6 @@ class _Notes:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
-
-
-def _rank(trial: FrozenTrial) -> tuple[bool, int, float, int]:
-    """Return by what TPE compares trials that have ended; of equal ones the first is the best."""
-    complete = trial.state == TrialState.COMPLETE
-    step = max(trial.intermediate_values, default=0)
-    score = trial.value if trial.value is not None else 0.0
-    return complete, 0 if complete else step, score, -trial.number
 
 
 class _History(InMemoryStorage):
