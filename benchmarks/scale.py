@@ -2,12 +2,14 @@
 
     python benchmarks/scale.py                              # the study: 10,000 trials, 512 at a time
     python benchmarks/scale.py --slots 16 --pruner median   # fewer at a time, another pruner
+    python benchmarks/scale.py sweep                        # a whole sweep on 512 logical GPUs, Ray and MLflow included
     python benchmarks/scale.py mlflow                       # the records: trials with scores in 40 languages
 
 The study is driven as a sweep drives it: the searcher, the scheduler and the pruner of a sweep on a database of their
 own, with the observers that a sweep has beside MLflow. The trials are made up: each has six reports, drawn from curves
 over layer, ratio and rate, and they report in the order in which trials of unequal speed would. There are no processes
-behind them, and no Ray: 512 of those need a cluster, so what Ray itself takes is not in these figures.
+behind them, and no Ray: 512 processes need a cluster. What Ray Tune, MLflow and the disk take is in the figures of `sweep`,
+which is the real command; its trials, fewer at a time and each on several of the GPUs, do nothing but report.
 
 Every suggestion and every message is timed by itself, in windows around 100, 1,000 and 10,000 trials that have ended;
 the slots are full in all of them, so that nothing but the study differs. The database neither waits for the disk nor
@@ -23,7 +25,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
@@ -31,24 +33,32 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
+from ray import tune
 from rich.console import Console
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+import orchestrator.sweep
 from dlfa.flags import COUNT
 from dlfa.model import EncoderShape
 from dlfa.tasks.languages import LANGUAGES
 from orchestrator.choices import PRUNERS, SAMPLERS
 from orchestrator.cleaner import Cleaner
+from orchestrator.cli import sweep_main
 from orchestrator.display import Display
 from orchestrator.events import TrialRef
 from orchestrator.pruning import ReportScheduler, make_pruner
+from orchestrator.resources import local
 from orchestrator.search import StudySearch, make_sampler, open_storage
 from orchestrator.space import Params, load_space, packaged_space
 from orchestrator.sweep import SPOOL, STUDY
 from orchestrator.tracking import InputSet, MlflowTracker
 
 SEED = 1
+GPUS = 512
+LONG = 32
+"""First trials of a sweep, which last until every slot has its process: Tune gives a trial to whichever is there."""
+
 WINDOW = 100
 """Trials that end within a window."""
 
@@ -60,18 +70,21 @@ MBERT = EncoderShape(layers=12, hidden_size=768, vocabulary=119547, max_position
 def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", default="study", choices=["study", "mlflow"])
-    parser.add_argument("--trials", type=COUNT, help="trials that end (default: study 10000, mlflow 1000)")
-    parser.add_argument("--slots", type=COUNT, default=512, help="trials at a time (default 512)")
+    parser.add_argument("part", nargs="?", default="study", choices=["study", "sweep", "mlflow"])
+    parser.add_argument("--trials", type=COUNT, help="trials that end (default: study and sweep 10000, mlflow 1000)")
+    parser.add_argument("--slots", type=COUNT, help="trials at a time (default 512, sweep 16)")
     parser.add_argument("--sampler", default="tpe", choices=[name for name in SAMPLERS if name != "grid"])
     parser.add_argument("--pruner", default="hyperband", choices=PRUNERS)
     args = parser.parse_args(argv)
+    slots = args.slots or (16 if args.part == "sweep" else 512)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         if args.part == "study":
-            measure_study(Path(folder), args.trials or 10_000, args.slots, args.sampler, args.pruner)
+            measure_study(Path(folder), args.trials or 10_000, slots, args.sampler, args.pruner)
+        elif args.part == "sweep":
+            measure_sweep(Path(folder), args.trials or 10_000, slots, args.sampler, args.pruner)
         else:
-            measure_mlflow(Path(folder), args.trials or 1000, args.slots)
+            measure_mlflow(Path(folder), args.trials or 1000, slots)
 
 
 # --- the study
@@ -159,7 +172,7 @@ def drive(folder: Path, trials: int, slots: int, sampler: str, pruner: str) -> I
             begun, cpu_begun = time.perf_counter(), time.thread_time()
             assigned = search.suggest(tune_id)
             yield ended, "suggestion", time.perf_counter() - begun, time.thread_time() - cpu_begun
-            heapq.heappush(queue, (now + clock.uniform(0.5, 1.5), tune_id, messages(assigned["ref"], reports)))
+            heapq.heappush(queue, (now + clock.uniform(0.5, 1.5), tune_id, messages(assigned["ref"].params, assigned["ref"].number, reports)))
             continue
         now, tune_id, rest = heapq.heappop(queue)
         message = next(rest)
@@ -174,10 +187,10 @@ def drive(folder: Path, trials: int, slots: int, sampler: str, pruner: str) -> I
             heapq.heappush(queue, (now + clock.uniform(0.5, 1.5), tune_id, rest))
 
 
-def messages(ref: TrialRef, reports: int) -> Iterator[dict[str, Any]]:
+def messages(params: Mapping[str, Any], number: int, reports: int) -> Iterator[dict[str, Any]]:
     """Yield what a trial would tell the driver: every report, then its summary."""
     told = []
-    for step, score in enumerate(curve(ref.params, ref.number, reports), start=1):
+    for step, score in enumerate(curve(params, number, reports), start=1):
         metrics = {"dev/en/f1": score, "dev/en/accuracy": score + 1, "train/loss": 1 - score / 100}
         told.append({"step": step, "score": score, "metrics": metrics})
         yield told[-1] | {"metrics": json.dumps(metrics)}
@@ -191,7 +204,7 @@ def messages(ref: TrialRef, reports: int) -> Iterator[dict[str, Any]]:
     yield {"summary": json.dumps(summary)}
 
 
-def curve(params: Mapping[str, str | int | float], number: int, reports: int) -> list[float]:
+def curve(params: Mapping[str, Any], number: int, reports: int) -> list[float]:
     """Return scores that rise to what layer, ratio and rate give, with noise."""
     noise = random.Random(number)
     top = 85 - 4 * (math.log10(float(params["learning_rate"])) + 4.6) ** 2
@@ -219,6 +232,53 @@ def without_disk(connection: Any, record: object) -> None:
 def stop(fault: str) -> None:
     """End the measurement where a sweep would stop."""
     raise SystemExit(fault)
+
+
+# --- a whole sweep
+
+
+def measure_sweep(folder: Path, trials: int, slots: int, sampler: str, pruner: str) -> None:
+    """Run a sweep on 512 logical GPUs whose trials only report, and print what each took the driver."""
+    logical = replace(local(), cpus=slots, gpus=GPUS)
+    vars(orchestrator.sweep).update(train=only_report, local=lambda: logical)
+    ends: list[tuple[float, float, int]] = []
+    """Of every trial that has ended, the driver's seconds and CPU seconds until then, and its memory in KiB."""
+
+    class Watched(StudySearch):
+        def _end(self, trial_id: str, *args: Any, **kwargs: Any) -> None:
+            super()._end(trial_id, *args, **kwargs)
+            ends.append((time.perf_counter(), time.process_time(), memory()))
+
+    vars(orchestrator.sweep).update(StudySearch=Watched)
+    flags = (
+        f"--task udpos --profile quickstart --train-limit 200 --eval-limit 4 --trials {trials} --confirm-seeds 0 "
+        f"--gpus {GPUS} --gpus-per-trial {GPUS // slots} --sampler {sampler} --pruner {pruner} --address local "
+        f"--storage {folder} --name scale"
+    )
+    if code := sweep_main(flags.split()):
+        raise SystemExit(code)
+    print(f"\n{slots} trials at a time on {GPUS} logical GPUs, {sampler}, {pruner}; a trial, from start to end, takes")
+    windows = [ended for ended in (100, 1000, 10_000) if ended <= len(ends)]
+    paces = []
+    for window in windows:
+        first, last = ends[max(0, window - WINDOW)], ends[window - 1]
+        paces.append([1000 * (last[place] - first[place]) / (WINDOW - 1) for place in (0, 1)])
+    for window, (pace, cpu) in zip(windows, paces, strict=True):
+        print(
+            f"at {window:,} trials: {cpu / paces[0][1]:.2f} of the driver's CPU time that it took at first "
+            f"({cpu:.0f} ms of {pace:.0f} ms), memory {ends[window - 1][2] / ends[windows[0] - 1][2]:.2f} "
+            f"({ends[window - 1][2] / 1024:.0f} MiB)"
+        )
+
+
+def only_report(assignment: dict[str, Any]) -> None:
+    """Report as a trial does, in a trial's process."""
+    config = assignment["config"]
+    params = config["model"] | {"learning_rate": config["training"]["learning_rate"]}
+    number = int(Path(assignment["folder"]).name.rpartition("-")[2])
+    for message in messages(params, number, config["training"]["reports_per_trial"]):
+        time.sleep(10 if number < LONG else 0.2)
+        tune.report(message)
 
 
 # --- the records
@@ -263,7 +323,7 @@ def record(tracker: MlflowTracker, number: int) -> None:
     params: Params = {"fusion": "dlfa", "fusion_layer": 8, "reduction_ratio": 16, "learning_rate": 2e-5}
     ref = TrialRef(phase="search", number=number, params=params, seed=SEED)
     tracker.trial_started(ref)
-    for message in messages(ref, 6):
+    for message in messages(params, number, 6):
         if "summary" in message:
             tracker.trial_ended(ref, "COMPLETE", json.loads(message["summary"])["scores"], None)
         else:

@@ -19,9 +19,11 @@ from toy import write_toy
 
 import dlfa.trial
 from dlfa.checkpoint import CheckpointFile
+from dlfa.compute import choose
 from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig, from_mapping, to_mapping
 from dlfa.data.sources import Sentence, Source, Split, open_source
 from dlfa.errors import ConfigError, DataError
+from dlfa.evaluation import predict, score
 from dlfa.model import Classifier, load_encoder
 from dlfa.progress import Report
 from dlfa.tasks import TASKS
@@ -219,18 +221,35 @@ def test_a_source_without_a_test_set_is_not_scored(toy: Toy, tmp_path: Path) -> 
     assert list(found.scores) == ["test/de/f1", "test/de/accuracy", "test/avg", "test/avg_target", "test/worst"]
 
 
-def test_the_test_sets_of_all_languages_share_batches(toy: Toy) -> None:
-    batches: list[int] = []
-    trained = list[int]()
+def test_the_sets_of_all_languages_share_batches(toy: Toy) -> None:
+    evaluated: list[list[int]] = [[]]
 
     def count(module: Module, inputs: Any, logits: Any) -> None:
-        if isinstance(module, Classifier) and not module.training and len(trained) == 2:
-            batches.append(len(inputs[0]))
+        if isinstance(module, Classifier) and not module.training:
+            evaluated[-1].append(len(inputs[0]))
 
     with register_module_forward_hook(count):
-        run_trial(configuration(toy[0], toy), report=lambda report: trained.append(report.step))
-    assert sum(batches) == 120
-    assert len(batches) == 2
+        run_trial(configuration(toy[0], toy, select_on="targets"), report=lambda report: evaluated.append([]))
+    assert [sum(batches) for batches in evaluated] == [90, 90, 120]  # three dev sets of targets, four test sets
+    assert [len(batches) for batches in evaluated] == [2, 2, 2]  # by itself, each language would have one at least
+
+
+def test_sets_that_share_batches_have_the_scores_of_each_language_by_itself(toy: Toy) -> None:
+    config = configuration(toy[0], toy, select_on="targets")
+    found = run_trial(config)
+    corpus, compute = open_corpus(config), choose(config.compute)
+    pad = int(corpus.tokenizer.pad_token_id or 0)
+
+    def alone(language: str, split: Split) -> dict[str, float]:
+        encoded = corpus.split(language, split)
+        return score(TASK, encoded, predict(found.model, encoded, compute, pad))
+
+    for language in ("de", "es", "fr"):
+        for metric, value in alone(language, "dev").items():
+            assert found.best.metrics[f"dev/{language}/{metric}"] == value
+    for language in ("en", "de", "es", "fr"):
+        for metric, value in alone(language, "test").items():
+            assert found.scores[f"test/{language}/{metric}"] == value
 
 
 def test_limits_hold_for_every_set(result: TrialResult) -> None:
