@@ -8,8 +8,8 @@
 The study is driven as a sweep drives it: the searcher, the scheduler and the pruner of a sweep on a database of their
 own, with the observers that a sweep has beside MLflow. The trials are made up: each has six reports, drawn from curves
 over layer, ratio and rate, and they report in the order in which trials of unequal speed would. There are no processes
-behind them, and no Ray: 512 processes need a cluster. What Ray Tune, MLflow and the disk take is in the figures of `sweep`,
-which is the real command; its trials, fewer at a time and each on several of the GPUs, do nothing but report.
+behind them, and no Ray: 512 processes need a cluster. What Ray Tune, MLflow and the disk take is in the figures of
+`sweep`, the real command; its trials, fewer at a time and each on several of the GPUs, do nothing but report.
 
 Every suggestion and every message is timed by itself, in windows around 100, 1,000 and 10,000 trials that have ended;
 the slots are full in all of them, so that nothing but the study differs. The database neither waits for the disk nor
@@ -172,7 +172,8 @@ def drive(folder: Path, trials: int, slots: int, sampler: str, pruner: str) -> I
             begun, cpu_begun = time.perf_counter(), time.thread_time()
             assigned = search.suggest(tune_id)
             yield ended, "suggestion", time.perf_counter() - begun, time.thread_time() - cpu_begun
-            heapq.heappush(queue, (now + clock.uniform(0.5, 1.5), tune_id, messages(assigned["ref"].params, assigned["ref"].number, reports)))
+            told = messages(assigned["ref"].params, assigned["ref"].number, reports)
+            heapq.heappush(queue, (now + clock.uniform(0.5, 1.5), tune_id, told))
             continue
         now, tune_id, rest = heapq.heappop(queue)
         message = next(rest)
