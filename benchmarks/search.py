@@ -6,7 +6,8 @@ Replays a recorded grid through the real searcher and pruner, at no training cos
 grid's point nearest to what was suggested, and each report costs as much as any other. Every way to search starts 50
 times, on the curves of either seed in turn, and is measured by the share of the grid's training after which a DLFA
 trial that ran its full budget is within 0.1 points of the grid's best of DLFA. The baseline's trials are no goal, but
-cost training, as in a sweep.
+cost training, as in a sweep. Beside them stands what Trainer.hyperparameter_search hands its trials to in
+benchmarks/trainer_sweep.py: Ray Tune's OptunaSearch and ASHAScheduler, with the same trials fixed beforehand.
 
 The grid, benchmarks/grid.parquet, has every fusion layer of the embedded encoder, 4 reduction ratios, 5 learning rates
 and 2 seeds, and the baseline, with a score on English dev at each of 6 reports. It was recorded by
@@ -27,19 +28,21 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median, quantiles
+from statistics import median, quantiles
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pandas as pd
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
 
 from dlfa.flags import COUNT
 from dlfa.model import EncoderShape
 from orchestrator import report
-from orchestrator.events import TrialRef
 from orchestrator.pruning import make_pruner
 from orchestrator.search import StudySearch, make_sampler
-from orchestrator.space import SearchSpace, load_space
+from orchestrator.space import Params, SearchSpace, load_space
 
 _HERE = Path(__file__).parent
 _REPORTS = 6
@@ -72,11 +75,14 @@ _PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
     "ASHA from report 1": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
     "ASHA from report 2": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=3),
 }
+_TUNES = "OptunaSearch"
+_TUNES_PRUNERS = {"Tune's ASHA from report 1": 1, "Tune's ASHA from report 3": 3}
 _WAYS = [
     ("random", "none"),
     ("random", "hyperband"),
     *(("tpe", pruner) for pruner in _PRUNERS),
     ("tpe after 5", "hyperband"),
+    *((_TUNES, pruner) for pruner in _TUNES_PRUNERS),
 ]
 
 
@@ -107,7 +113,8 @@ class Found:
     """Share of the grid's training after which a trial was near the grid's best; infinite: it ended before."""
 
     missed: float
-    """Points between the grid's best and the best trial at `_SHARE` of the grid's training."""
+    """Points between the grid's best and the best trial at `_SHARE` of the grid's training; infinite: none had run
+    its full budget."""
 
     missed_again: float
     """The same trial's configuration against the best of the grid, both by the other seed's scores."""
@@ -132,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"grid: {len(grid.curves)} points, the best of DLFA {grid.best:.2f}, {near} within {_NEAR:g} points of it; "
             f"of the baseline {max(max(curve) for point, curve in grid.curves.items() if not point[0]):.2f}"
         )
-    print(f"\n{'sampler':14} {'pruner':24} {'training until near':>24} {'near at 15 %':>13} {'missed':>7} {'again':>7}")
+    print(f"\n{'sampler':14} {'pruner':26} {'training until near':>24} {'near at 15 %':>13} {'missed':>7} {'again':>7}")
     with ProcessPoolExecutor(args.processes) as pool:
         for sampler, pruner in _WAYS:
             jobs = [
@@ -147,8 +154,8 @@ def _print(sampler: str, pruner: str, found: Sequence[Found]) -> None:
     low, _, high = quantiles(shares, n=4)
     share = f"{_percent(median(shares))} ({_percent(low)} to {_percent(high)})"
     near = sum(one.near <= _SHARE for one in found)
-    missed, again = fmean(one.missed for one in found), fmean(one.missed_again for one in found)
-    print(f"{sampler:14} {pruner:24} {share:>24} {near:>6} of {len(found)} {missed:7.2f} {again:7.2f}", flush=True)
+    missed, again = median(one.missed for one in found), median(one.missed_again for one in found)
+    print(f"{sampler:14} {pruner:26} {share:>24} {near:>6} of {len(found)} {missed:7.2f} {again:7.2f}", flush=True)
 
 
 def _percent(share: float) -> str:
@@ -200,29 +207,7 @@ def _space(grid: Grid) -> SearchSpace:
 def _replay(grid: Grid, sampler: str, pruner: str, seed: int, slots: int) -> Found:
     """Search until `_LIMIT`: all slots report in turn, so that trials run beside each other as in a sweep."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = _space(grid)
-    plan = space.plan(seed)
-    study = optuna.create_study(study_name="search", direction="maximize", pruner=_PRUNERS[pruner]())
-
-    def halt(reason: str) -> None:
-        raise AssertionError(reason)
-
-    def assign(ref: TrialRef) -> dict[str, Any]:
-        return {"point": _nearest(grid, ref.params)}
-
-    search = StudySearch(
-        study,
-        phase="search",
-        space=space,
-        total=grid.training,
-        fixed=lambda number: (plan(number), seed),
-        sampler=lambda number: _SAMPLERS[sampler](seed * 1_000_003 + number),
-        assign=assign,
-        observers=(),
-        reports=_REPORTS,
-        stopping=lambda: False,
-        halt=halt,
-    )
+    search = _Tunes(grid, pruner, seed) if sampler == _TUNES else _Ours(grid, sampler, pruner, seed)
     running: dict[int, tuple[str, Point, int]] = {}
     trained, begun = 0, 0
     best, at_share = (-math.inf, (0, 0, 0.0)), (-math.inf, (0, 0, 0.0))
@@ -231,29 +216,96 @@ def _replay(grid: Grid, sampler: str, pruner: str, seed: int, slots: int) -> Fou
         for slot in range(slots):
             if slot not in running:
                 name = str(begun)
-                running[slot] = (name, search.suggest(name)["point"], 0)
+                running[slot] = (name, _nearest(grid, search.begin(name)), 0)
                 begun += 1
             name, point, step = running[slot]
             curve = grid.curves[point]
             step += 1
             trained += 1
-            ends = search.on_report(name, {"step": step, "score": curve[step - 1], "metrics": "{}"})
             running[slot] = (name, point, step)
-            if not ends and step == _REPORTS:
-                summary = {"scores": {}, "best_step": 0, "reports": [], "selection_score": max(curve)}
-                ends = search.on_report(name, {"summary": json.dumps(summary)})
+            if search.report(name, step, curve):
+                del running[slot]
+            if step == _REPORTS:
                 best = max(best, (max(curve), point)) if point[0] else best
                 if best[0] >= grid.best - _NEAR:
                     near = min(near, trained / grid.training)
-            if ends:
-                del running[slot]
             if trained <= _SHARE * grid.training:
                 at_share = best
-    return Found(
-        near=near,
-        missed=grid.best - at_share[0],
-        missed_again=max(score for point, score in grid.other.items() if point[0]) - grid.other[at_share[1]],
-    )
+    score, point = at_share
+    again = max(other for point, other in grid.other.items() if point[0]) - grid.other.get(point, -math.inf)
+    return Found(near=near, missed=grid.best - score, missed_again=again)
+
+
+class _Ours:
+    """The search of a sweep."""
+
+    def __init__(self, grid: Grid, sampler: str, pruner: str, seed: int) -> None:
+        space = _space(grid)
+        plan = space.plan(seed)
+        self._search = StudySearch(
+            optuna.create_study(study_name="search", direction="maximize", pruner=_PRUNERS[pruner]()),
+            phase="search",
+            space=space,
+            total=grid.training,
+            fixed=lambda number: (plan(number), seed),
+            sampler=lambda number: _SAMPLERS[sampler](seed * 1_000_003 + number),
+            assign=lambda ref: dict(ref.params),
+            observers=(),
+            reports=_REPORTS,
+            stopping=lambda: False,
+            halt=self._halt,
+        )
+
+    def begin(self, name: str) -> Params:
+        """Return the parameters of the next trial."""
+        params: Params = self._search.suggest(name)
+        return params
+
+    def report(self, name: str, step: int, curve: Sequence[float]) -> bool:
+        """Return whether a trial ends with a report."""
+        ends = self._search.on_report(name, {"step": step, "score": curve[step - 1], "metrics": "{}"})
+        if not ends and step == _REPORTS:
+            summary = {"scores": {}, "best_step": 0, "reports": [], "selection_score": max(curve)}
+            ends = self._search.on_report(name, {"summary": json.dumps(summary)})
+        return ends
+
+    def _halt(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+class _Tunes:
+    """The search of Ray Tune with Optuna's searcher and ASHA; each is told what Tune's controller tells it."""
+
+    def __init__(self, grid: Grid, pruner: str, seed: int) -> None:
+        self._space = _space(grid)
+        plan = self._space.plan(seed)
+        points = [plan(number) for number in range(grid.training)]
+        self._search = OptunaSearch(self._suggest, "score", "max", points, seed=seed)
+        self._scheduler = ASHAScheduler(
+            metric="score", mode="max", max_t=_REPORTS, grace_period=_TUNES_PRUNERS[pruner], reduction_factor=3
+        )
+        self._trials: dict[str, Any] = {}
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        return dict(self._space.suggest(trial))
+
+    def begin(self, name: str) -> Params:
+        """Return the parameters of the next trial."""
+        params = self._search.suggest(name)
+        assert params is not None
+        self._trials[name] = SimpleNamespace(trial_id=name)
+        self._scheduler.on_trial_add(None, self._trials[name])  # type: ignore[arg-type]
+        return params
+
+    def report(self, name: str, step: int, curve: Sequence[float]) -> bool:
+        """Return whether a trial ends with a report."""
+        result = {"score": curve[step - 1], "training_iteration": step}
+        decision = self._scheduler.on_trial_result(None, self._trials[name], result)  # type: ignore[arg-type]
+        if decision == TrialScheduler.CONTINUE:
+            self._search.on_trial_result(name, result)
+            return False
+        self._search.on_trial_complete(name, result)
+        return True
 
 
 def _nearest(grid: Grid, params: Mapping[str, Any]) -> Point:
