@@ -259,10 +259,10 @@ def measure_sweep(folder: Path, trials: int, slots: int, sampler: str, pruner: s
     if code := sweep_main(flags.split()):
         raise SystemExit(code)
     print(f"\n{slots} trials at a time on {GPUS} logical GPUs, {sampler}, {pruner}; a trial, from start to end, takes")
-    windows = [ended for ended in (100, 1000, 10_000) if ended <= len(ends)]
+    windows = [ended for ended in (2 * WINDOW, 1000, 10_000) if ended <= len(ends)]  # processes start before the first
     paces = []
     for window in windows:
-        first, last = ends[max(0, window - WINDOW)], ends[window - 1]
+        first, last = ends[window - WINDOW], ends[window - 1]
         paces.append([1000 * (last[place] - first[place]) / (WINDOW - 1) for place in (0, 1)])
     for window, (pace, cpu) in zip(windows, paces, strict=True):
         print(
