@@ -37,14 +37,13 @@ from ray import tune
 from rich.console import Console
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from turnover import run_search
 
-import orchestrator.sweep
 from dlfa.flags import COUNT
 from dlfa.model import EncoderShape
 from dlfa.tasks.languages import LANGUAGES
 from orchestrator.choices import PRUNERS, SAMPLERS
 from orchestrator.cleaner import Cleaner
-from orchestrator.cli import sweep_main
 from orchestrator.display import Display
 from orchestrator.events import TrialRef
 from orchestrator.pruning import ReportScheduler, make_pruner
@@ -241,7 +240,6 @@ def stop(fault: str) -> None:
 def measure_sweep(folder: Path, trials: int, slots: int, sampler: str, pruner: str) -> None:
     """Run a sweep on 512 logical GPUs whose trials only report, and print what each took the driver."""
     logical = replace(local(), cpus=slots, gpus=GPUS)
-    vars(orchestrator.sweep).update(train=only_report, local=lambda: logical)
     ends: list[tuple[float, float, int]] = []
     """Of every trial that has ended, the driver's seconds and CPU seconds until then, and its memory in KiB."""
 
@@ -250,14 +248,12 @@ def measure_sweep(folder: Path, trials: int, slots: int, sampler: str, pruner: s
             super()._end(trial_id, *args, **kwargs)
             ends.append((time.perf_counter(), time.process_time(), memory()))
 
-    vars(orchestrator.sweep).update(StudySearch=Watched)
     flags = (
-        f"--task udpos --profile quickstart --train-limit 200 --eval-limit 4 --trials {trials} --confirm-seeds 0 "
+        f"--task udpos --train-limit 200 --eval-limit 4 --trials {trials} "
         f"--gpus {GPUS} --gpus-per-trial {GPUS // slots} --sampler {sampler} --pruner {pruner} --address local "
         f"--storage {folder} --name scale"
     )
-    if code := sweep_main(flags.split()):
-        raise SystemExit(code)
+    run_search(flags, train=only_report, local=lambda: logical, StudySearch=Watched)
     print(f"\n{slots} trials at a time on {GPUS} logical GPUs, {sampler}, {pruner}; a trial, from start to end, takes")
     windows = [ended for ended in (2 * WINDOW, 1000, 10_000) if ended <= len(ends)]  # processes start before the first
     paces = []

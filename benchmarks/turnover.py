@@ -66,16 +66,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     for slots in args.slots:
         with tempfile.TemporaryDirectory() as storage:
-            vars(orchestrator.sweep).update(train=_timed, local=partial(replace, local(), cpus=slots))
             flags = (
-                f"--task {args.task} --profile quickstart --data {args.data} --encoder {args.encoder} --epochs 1 "
+                f"--task {args.task} --data {args.data} --encoder {args.encoder} --epochs 1 "
                 f"--train-limit {args.train_limit} --eval-limit {args.eval_limit} --trials {args.trials} "
-                f"--confirm-seeds 0 --pruner none --storage {storage} --name turnover"
+                f"--pruner none --storage {storage} --name turnover"
             )
-            if code := sweep_main(flags.split()):
-                raise SystemExit(code)
+            run_search(flags, train=_timed, local=partial(replace, local(), cpus=slots))
             logs = [json.loads(path.read_text()) for path in Path(storage).glob(f"turnover/trials/*/{_LOG}")]
         _print(slots, logs)
+
+
+def run_search(flags: str, **replaced: Any) -> None:
+    """Run the search phase of a quickstart sweep, with parts of `orchestrator.sweep` replaced.
+
+    Raises:
+        SystemExit: It failed.
+    """
+    vars(orchestrator.sweep).update(replaced)
+    if code := sweep_main(["--profile", "quickstart", "--confirm-seeds", "0", *flags.split()]):
+        raise SystemExit(code)
 
 
 def _print(slots: int, logs: Sequence[dict[str, float]]) -> None:
