@@ -273,8 +273,12 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None:
             return None
-        (hint,) = (a for a in arguments if a is not type(None))
-        return _convert(value, hint, where)
+        *words, hint = (a for a in arguments if a is not type(None))
+        named = [name for word in words for name in get_args(word)]
+        try:
+            return value if value in named else _convert(value, hint, where)
+        except ConfigError as error:
+            raise ConfigError("".join([str(error), *(f", or {name}" for name in named)])) from error
     if origin is Literal:
         # YAML 1.1 reads a bare `none` as a string, but ~ and null as nothing.
         if value in arguments:

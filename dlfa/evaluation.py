@@ -15,7 +15,7 @@ from dlfa.errors import DivergedError
 from dlfa.metrics import SCORES, TALLIES
 from dlfa.tasks import Kind, TaskSpec
 
-__all__ = ["predict", "predict_all", "score", "tally"]
+__all__ = ["predict", "predict_all", "predict_longest", "score", "tally"]
 
 _Found = TypeVar("_Found")
 
@@ -41,11 +41,41 @@ def predict(
     Raises:
         DivergedError: A logit is not finite.
     """
+    batches = evaluation_batches(split.lengths, max_pieces or _MAX_PIECES[compute.device.type])
     predicted = np.empty(len(split.labels), np.int16)
+    _predict(model, split, batches, compute, pad, predicted)
+    return predicted
+
+
+def predict_longest(model: nn.Module, split: EncodedSplit, compute: Compute, pad: int) -> None:
+    """Predict the batch of `predict` that needs the most memory, and nothing else.
+
+    Args:
+        model: As for `predict`.
+        split: Encoded examples.
+        compute: Device and precision.
+        pad: The tokenizer's padding piece.
+
+    Raises:
+        DivergedError: A logit is not finite.
+    """
+    batches = evaluation_batches(split.lengths, _MAX_PIECES[compute.device.type])
+    _predict(model, split, batches[:1], compute, pad, np.empty(len(split.labels), np.int16))
+
+
+def _predict(
+    model: nn.Module,
+    split: EncodedSplit,
+    batches: Sequence[NDArray[np.int64]],
+    compute: Compute,
+    pad: int,
+    predicted_W: NDArray[np.int16],
+) -> None:
+    """Write the predictions of some batches of a split to where they belong."""
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        todo = evaluation_batches(split.lengths, max_pieces or _MAX_PIECES[compute.device.type])[::-1]
+        todo = list(batches)[::-1]
         while todo:
             windows = todo.pop()
             try:
@@ -59,9 +89,8 @@ def predict(
                 continue
             if not torch.isfinite(logits_WC).all():
                 raise DivergedError("evaluation: a logit is not finite")
-            predicted[batch.index_W.numpy()] = logits_WC.argmax(-1).cpu().numpy()
+            predicted_W[batch.index_W.numpy()] = logits_WC.argmax(-1).cpu().numpy()
     model.train(was_training)
-    return predicted
 
 
 def predict_all(

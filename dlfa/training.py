@@ -150,16 +150,30 @@ def time_step(
     config: TrainingConfig,
     compute: Compute,
     pad: int,
+    evaluate: Callable[[], object] = lambda: None,
 ) -> float:
-    """Return the seconds of one optimiser step; the step before it, which also allocates, is not counted."""
+    """Return the seconds of one optimiser step; the step before it, which also allocates, is not counted.
+
+    Args:
+        model: On the CPU, or on its device.
+        train: The training set.
+        windows: The step's, [B].
+        config: Optimisation.
+        compute: Device and precision.
+        pad: The tokenizer's padding piece.
+        evaluate: Called after the steps, as in `fit` with the gradients and the optimiser's state in memory.
+    """
     with small_table(model, train, config, pad):
+        model.to(compute.device)
         optimizer = _optimizer(model, config)
         _set_rates(optimizer, 0, 1, 0.0)
         micro = config.micro_batch_size or config.batch_size
         *_, micro = _step(model, optimizer, train, windows, config, compute, pad, micro)
         began = perf_counter()
         _step(model, optimizer, train, windows, config, compute, pad, micro)
-        return perf_counter() - began
+        seconds = perf_counter() - began
+        evaluate()
+        return seconds
 
 
 def _optimizer(model: Classifier, config: TrainingConfig) -> torch.optim.AdamW:

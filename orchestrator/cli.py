@@ -29,7 +29,7 @@ from dlfa.flags import (
 )
 from dlfa.inputs import EMBEDDED, HUB, encoder_source
 from dlfa.tasks import TASKS
-from orchestrator.choices import PRUNERS, SAMPLERS
+from orchestrator.choices import AUTO, PRUNERS, SAMPLERS, GpuShare
 from orchestrator.limits import MOST_SECONDS, MOST_SEEDS, MOST_TRIALS, SMALLEST_SHARE
 
 if TYPE_CHECKING:
@@ -87,8 +87,13 @@ def _sweep_parser() -> Parser:
     parser.add_argument("--trials", metavar="N", type=trials, help="trials of the search phase (default: the space's)")
     parser.add_argument("--time-budget", metavar="2h", type=_seconds, help="end the search after 90s, 30m, 2h, 1d")
     parser.add_argument("--gpus", metavar="N", type=FROM_ZERO, help="use at most N GPUs (default: all there are)")
-    share = number(float, f"a number, at least {SMALLEST_SHARE}", lambda x: SMALLEST_SHARE <= x < float("inf"))
-    parser.add_argument("--gpus-per-trial", metavar="F", type=share, help="a fraction packs trials (default 1)")
+    parser.add_argument(
+        "--gpus-per-trial",
+        metavar="F",
+        type=_share,
+        help="a fraction packs trials on a GPU; auto: as many as its measured memory holds and the search can use "
+        "(default 1)",
+    )
     parser.add_argument("--cpus-per-trial", metavar="N", type=COUNT, help="CPUs, and threads, of a trial")
     parser.add_argument(
         "--address",
@@ -163,6 +168,11 @@ def _seconds(text: str) -> float:
             f"{text!r} is not allowed; allowed: a time such as 90s, 30m, 2h or 1d, at most 1000d"
         )
     return seconds
+
+
+def _share(text: str) -> GpuShare:
+    allowed = f"{AUTO}, or a number, at least {SMALLEST_SHARE}"
+    return AUTO if text == AUTO else number(float, allowed, lambda x: SMALLEST_SHARE <= x < float("inf"))(text)
 
 
 def _address(text: str) -> str:

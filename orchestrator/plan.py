@@ -16,10 +16,11 @@ from dlfa.data.batching import training_batches
 from dlfa.data.encode import EncodedSplit
 from dlfa.errors import ConfigError
 from dlfa.evaluation import predict
+from dlfa.memory import gpu_memory
 from dlfa.model import build_model
 from dlfa.training import report_steps, time_step
 from orchestrator.display import duration
-from orchestrator.events import TrialRef
+from orchestrator.packing import packed_slots
 from orchestrator.prepare import Prepared, describe_slots, encode_all, planned_slots
 from orchestrator.resources import Slots, local
 
@@ -35,7 +36,8 @@ def dry_run(prepared: Prepared, console: Console) -> None:
     settings = prepared.settings
     if settings.address not in (None, "local"):
         raise ConfigError("--address: not allowed with --dry-run; allowed: local, to plan for this machine")
-    slots = planned_slots(settings, local())
+    machine = local()
+    planned_slots(settings, machine)  # before anything that takes time
 
     def say(line: str) -> None:
         console.print(Text(line), soft_wrap=True)  # a path may look like markup
@@ -44,6 +46,7 @@ def dry_run(prepared: Prepared, console: Console) -> None:
         corpus = replace(prepared.corpus, config=replace(prepared.corpus.config, cache=cache))
         plan = replace(prepared, corpus=corpus)
         encode_all(plan, say)
+        slots = packed_slots(plan, machine, lambda config, say: [gpu_memory(config)], say)
         say(describe_slots(slots, "this machine"))
         for line in _plan(plan, slots):
             say(line)
@@ -81,15 +84,12 @@ def _describe(distribution: BaseDistribution, points: tuple[int | float, ...]) -
 
 def _trial_seconds(prepared: Prepared, slots: Slots) -> float:
     """Return the estimated time of one trial that runs its full budget: training, evaluations and test."""
-    space, corpus = prepared.space, prepared.corpus
-    params = {"fusion": "dlfa", "fusion_layer": space.grid["fusion_layer"][0]}
-    ratio = space.grid["reduction_ratio"][0]
-    ref = TrialRef(phase="search", number=0, params={**params, "reduction_ratio": ratio}, seed=prepared.settings.seed)
-    config = prepared.trial_config(ref, slots)
+    corpus = prepared.corpus
+    config = prepared.largest_trial(slots)
     compute = choose(config.compute)
     train = corpus.split(config.data.source_language, "train")
     torch.manual_seed(config.seed)
-    model = build_model(config.model, corpus.task.kind, corpus.task.labels).to(compute.device)
+    model = build_model(config.model, corpus.task.kind, corpus.task.labels)
     pad = int(corpus.tokenizer.pad_token_id or 0)
     steps = report_steps(len(train.lengths), config.training)[-1]
     batches = training_batches(train.lengths, config.training.batch_size, torch.Generator().manual_seed(0))

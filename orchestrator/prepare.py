@@ -35,6 +35,11 @@ class Prepared:
         compute = ComputeConfig(device="auto" if slots.gpus else "cpu", threads=slots.cpus)
         return self.settings.trial_config(self.space, ref, compute)
 
+    def largest_trial(self, slots: Slots) -> TrialConfig:
+        """Return the configuration of a trial that needs as much memory as any of the search."""
+        ref = TrialRef(phase="search", number=0, params=self.space.largest(), seed=self.settings.seed)
+        return self.trial_config(ref, slots)
+
 
 def prepare(settings: SweepSettings) -> Prepared:
     """Check settings against encoder, data and search space; starts and writes nothing.

@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dlfa.errors import ConfigError, MachineError
+from orchestrator.choices import AUTO, GpuShare
 
 __all__ = [
     "Available",
@@ -181,14 +182,14 @@ def ray_files() -> str:
 
 
 def plan_slots(
-    available: Available, *, gpus: int | None, gpus_per_trial: float | None, cpus_per_trial: int | None
+    available: Available, *, gpus: int | None, gpus_per_trial: GpuShare | None, cpus_per_trial: int | None
 ) -> Slots:
     """Divide what there is into slots; `gpus` is a cap on what the sweep uses, not on what exists.
 
     Args:
         available: What there is.
         gpus: At most so many GPUs; none: all; 0: CPUs only.
-        gpus_per_trial: A fraction packs several trials on a GPU; none: 1.
+        gpus_per_trial: A fraction packs several trials on a GPU; none, and `auto` until it is measured: 1.
         cpus_per_trial: None: 1 per trial on CPUs; the trial's share of the CPUs, at most 8, on GPUs.
 
     Raises:
@@ -200,8 +201,8 @@ def plan_slots(
     if cap == 0:
         if gpus_per_trial:
             raise ConfigError(
-                f"--gpus-per-trial: {gpus_per_trial:g} is not allowed; allowed: no value, because the sweep "
-                f"uses no GPU of {available.where}"
+                f"--gpus-per-trial: {gpus_per_trial if gpus_per_trial == AUTO else f'{gpus_per_trial:g}'} is not "
+                f"allowed; allowed: no value, because the sweep uses no GPU of {available.where}"
             )
         return _slots(available, cpus_per_trial or 1, gpus=0.0, limit=None)
     share = share_of(gpus_per_trial, cap)
@@ -211,13 +212,13 @@ def plan_slots(
     return _slots(available, cpus, gpus=share, limit=limit)
 
 
-def share_of(gpus_per_trial: float | None, cap: float) -> float:
-    """Return the GPUs of a trial that has any.
+def share_of(gpus_per_trial: GpuShare | None, cap: float) -> float:
+    """Return the GPUs of a trial that has any; of `auto` those that measuring it takes.
 
     Raises:
         ConfigError: It is more than the sweep may use, or neither a fraction nor a whole number.
     """
-    share = gpus_per_trial or 1.0
+    share = 1.0 if gpus_per_trial in (None, AUTO) else float(gpus_per_trial)
     if share > cap or (share > 1 and share != int(share)):
         raise ConfigError(
             f"--gpus-per-trial: {share:g} is not allowed; allowed: a fraction of 1, or a whole number up to {cap:g}"

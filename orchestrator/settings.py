@@ -26,7 +26,7 @@ from dlfa.errors import ConfigError
 from dlfa.files import atomic_write
 from dlfa.tasks import TASKS
 from dlfa.untrusted import has_secret, load_yaml, without_secrets
-from orchestrator.choices import Pruner, Sampler
+from orchestrator.choices import AUTO, GpuShare, Pruner, Sampler
 from orchestrator.events import TrialRef
 from orchestrator.limits import MOST, MOST_SECONDS, MOST_SEEDS, MOST_TRIALS, SMALLEST_SHARE
 from orchestrator.space import SearchSpace
@@ -88,7 +88,9 @@ class SweepSettings:
     """Seconds without a report after which a trial starts again from its last checkpoint."""
 
     gpus: int | None = None
-    gpus_per_trial: float | None = None
+    gpus_per_trial: GpuShare | None = None
+    """`auto`: measured whenever the sweep starts or goes on; none: 1."""
+
     cpus_per_trial: int | None = None
     address: str | None = None
     tracking_uri: str = ""
@@ -111,7 +113,11 @@ class SweepSettings:
                 ("epochs", epochs is None or 0 < epochs <= 10_000, "more than 0, at most 10000"),
                 ("report_timeout", 0 < timeout <= MOST_SECONDS, "seconds, more than 0"),
                 ("gpus", gpus is None or 0 <= gpus <= MOST, f"0..{MOST}"),
-                ("gpus_per_trial", share is None or share >= SMALLEST_SHARE, f"at least {SMALLEST_SHARE}"),
+                (
+                    "gpus_per_trial",
+                    share in (None, AUTO) or float(share) >= SMALLEST_SHARE,
+                    f"{AUTO}, or at least {SMALLEST_SHARE}",
+                ),
                 ("cpus_per_trial", cpus is None or 1 <= cpus <= MOST, f"1..{MOST}"),
             )
             if not ok

@@ -77,6 +77,18 @@ class SearchSpace:
                 params[name] = _suggest(trial, name, distribution)
         return params
 
+    def largest(self) -> Params:
+        """Return the parameters of a trial that needs as much memory as any: see `dlfa.memory`.
+
+        The gate is at its widest, the batch at its largest, and all rows of the embedding table are trained if those of
+        any trial are.
+        """
+        params: Params = {"fusion": "dlfa"}
+        for name, distribution in self.distributions.items():
+            low, high = _ends(distribution)
+            params[name] = high if name in ("batch_size", "weight_decay") else low
+        return params
+
     def is_baseline(self, number: int) -> bool:
         """Whether the search trial of this number belongs to the baseline: an even, fixed share."""
         share = self.baseline_share
@@ -129,6 +141,13 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
     number = trial.suggest_categorical(name, distribution.choices)
     assert isinstance(number, (int, float))
     return number
+
+
+def _ends(distribution: BaseDistribution) -> tuple[int | float, int | float]:
+    if isinstance(distribution, (FloatDistribution, IntDistribution)):
+        return distribution.low, distribution.high
+    assert isinstance(distribution, CategoricalDistribution)
+    return min(distribution.choices), max(distribution.choices)  # type: ignore[return-value, type-var]
 
 
 def packaged_space(task: str, profile: str) -> tuple[str, str]:

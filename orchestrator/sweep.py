@@ -28,11 +28,13 @@ from dlfa.errors import ConfigError, DataError, system_cause
 from dlfa.tasks import TASKS
 from orchestrator import report
 from orchestrator.autoscaler import grown
+from orchestrator.choices import AUTO
 from orchestrator.cleaner import Cleaner
 from orchestrator.display import Display, duration
 from orchestrator.events import Phase, SweepObserver, TrialRef
 from orchestrator.guards import Stop, StopTune, head_watched, interruptible, locked
 from orchestrator.mirror import findings, input_sets, record_reports, tags
+from orchestrator.packing import measure, packed_slots
 from orchestrator.prepare import Prepared, describe_slots, encode_all, planned_slots
 from orchestrator.pruning import ReportScheduler, make_pruner
 from orchestrator.resources import Available, Cluster, Slots, cluster_of, connect, local, probe_storage, ray_files
@@ -96,7 +98,7 @@ def run(sweeps: Sequence[tuple[Path, Prepared]], console: Console, *, new: bool)
         try:
             if cluster.address is not None:
                 available = _grown(available, [prepared for _, prepared in sweeps], displays[0].say)
-            slots = [planned_slots(prepared.settings, available) for _, prepared in sweeps]
+            slots = [packed_slots(prepared, available, measure, displays[0].say) for _, prepared in sweeps]
             # All of them now: whatever interrupts the first one, the rest can be resumed.
             for folder, prepared in sweeps:
                 if new:
@@ -131,10 +133,11 @@ def _grown(available: Available, sweeps: Sequence[Prepared], say: Callable[[str]
     """Return what a cluster has once it has grown as far as the sweeps ask; nothing has begun while it does."""
     with interruptible() as stop:
         for prepared in sweeps:
+            share = prepared.settings.gpus_per_trial
             available = grown(
                 available,
                 gpus=prepared.settings.gpus,
-                gpus_per_trial=prepared.settings.gpus_per_trial,
+                gpus_per_trial=1.0 if share == AUTO else share,  # to be measured, it takes a whole one
                 cpus_per_trial=prepared.settings.cpus_per_trial,
                 say=say,
                 stop=stop.now,

@@ -15,6 +15,7 @@ CODES = "allowed: ISO codes such as de, with commas between them"
 NAME = "allowed: up to 100 letters, digits, dots, dashes and underscores"
 COUNT = "allowed: a whole number in 1..2147483647"
 FROM_ZERO = "allowed: a whole number in 0..2147483647"
+SHARE = "allowed: auto, or a number, at least 0.0001"
 DATA = "allowed: hub, embedded, or a folder"
 ENCODER = "allowed: a folder with config.json, tokenizer.json and model.safetensors, or a hub id"
 PLAIN = "allowed: text without control characters"
@@ -166,10 +167,13 @@ SWEEP = [
     ("--gpus two", f"argument --gpus: 'two' is not allowed; {FROM_ZERO}"),
     ("--gpus 8", "--gpus: 8 is not allowed; allowed: 0..0, what this machine has"),
     ("--gpus 8 --dry-run", "--gpus: 8 is not allowed; allowed: 0..0, what this machine has"),
-    ("--gpus-per-trial 0", "argument --gpus-per-trial: '0' is not allowed; allowed: a number, at least 0.0001"),
-    ("--gpus-per-trial nan", "argument --gpus-per-trial: 'nan' is not allowed; allowed: a number, at least 0.0001"),
-    ("--gpus-per-trial inf", "argument --gpus-per-trial: 'inf' is not allowed; allowed: a number, at least 0.0001"),
-    ("--gpus-per-trial 1e-320", "argument --gpus-per-trial: '1e-320' is not allowed; allowed: a number, at least 0.00"),
+    ("--gpus-per-trial 0", f"argument --gpus-per-trial: '0' is not allowed; {SHARE}"),
+    ("--gpus-per-trial nan", f"argument --gpus-per-trial: 'nan' is not allowed; {SHARE}"),
+    ("--gpus-per-trial inf", f"argument --gpus-per-trial: 'inf' is not allowed; {SHARE}"),
+    ("--gpus-per-trial 1e-320", f"argument --gpus-per-trial: '1e-320' is not allowed; {SHARE}"),
+    ("--gpus-per-trial Auto", f"argument --gpus-per-trial: 'Auto' is not allowed; {SHARE}"),
+    ("--gpus-per-trial auto", "--gpus-per-trial: auto is not allowed; allowed: no value, because the sweep uses no GP"),
+    ("--gpus-per-trial auto --dry-run", "--gpus-per-trial: auto is not allowed; allowed: no value, because the sweep"),
     ("--gpus-per-trial 0.5", "--gpus-per-trial: 0.5 is not allowed; allowed: no value, because the sweep uses no GPU"),
     ("--gpus 0 --gpus-per-trial 1", "--gpus-per-trial: 1 is not allowed; allowed: no value, because the sweep uses no"),
     ("--cpus-per-trial 0", f"argument --cpus-per-trial: '0' is not allowed; {COUNT}"),

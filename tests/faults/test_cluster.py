@@ -14,7 +14,7 @@ import pytest
 import yaml
 from clusters import FAR, NEAR, on_own_machine
 from ray.cluster_utils import Cluster
-from sweeps import Storage, assert_accounted, space, states_of, trials_of
+from sweeps import Storage, assert_accounted, run, space, states_of, trials_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -252,6 +252,14 @@ def test_a_cluster_that_wants_a_token_says_so_and_takes_it(tmp_path: Path) -> No
     assert yaml.safe_load((storage.folder / "token" / "sweep.yaml").read_text())["address"] == "auto"
 
 
+def _most_at_a_time(folder: Path) -> int:
+    trials = trials_of(folder, "search")
+    edges = [(str(trial.datetime_start), 1) for trial in trials] + [
+        (str(trial.datetime_complete), -1) for trial in trials
+    ]
+    return max(itertools.accumulate(change for _, change in sorted(edges)))
+
+
 @pytest.mark.parametrize(
     ("flags", "slots", "most"),
     [
@@ -275,9 +283,41 @@ def test_fractions_and_several_gpus_stay_on_a_node_and_under_the_cap(
     assert done.returncode == 0, done.stdout + done.stderr
     assert slots in done.stdout
     assert_accounted(storage.folder / "shares", search=4)
-    trials = trials_of(storage.folder / "shares", "search")
-    edges = [(str(trial.datetime_start), 1) for trial in trials] + [
-        (str(trial.datetime_complete), -1) for trial in trials
-    ]
-    running = itertools.accumulate(change for _, change in sorted(edges))
-    assert max(running) == most
+    assert _most_at_a_time(storage.folder / "shares") == most
+
+
+_MEASURED = """
+import sys
+import orchestrator.packing
+from dlfa.memory import GpuMemory
+from orchestrator.cli import sweep_main
+
+def stand_in():
+    return lambda config: GpuMemory(name="Stand-in", taken=2**30, total=3 * 2**30)
+
+orchestrator.packing.gpu_memory = stand_in()
+sys.exit(sweep_main(sys.argv[1:]))
+"""
+
+
+def test_trials_share_gpus_as_their_memory_allows(tmp_path: Path, cluster: Cluster) -> None:
+    for _ in range(2):
+        cluster.add_node(num_cpus=4, num_gpus=1)
+    storage = Storage.make(tmp_path, space(trials=60, layers=2, confirm_seeds=0, epochs=1))
+    flags = ("--name", "auto", "--address", cluster.address, "--gpus-per-trial", "auto")
+    # These GPUs are none of PyTorch's: told before anything has begun.
+    refused = storage.run(*flags)
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert "--gpus-per-trial: auto is not allowed; allowed: a number; a trial's memory can't be" in refused.stderr
+    assert not (storage.folder / "auto").exists()
+
+    command = storage.command(*flags)
+    arguments = command[command.index("--task") :]
+    done = run([sys.executable, "-c", _MEASURED, *arguments])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a trial takes up to 1.0 of 3.0 GiB of Stand-in; 2 on each GPU (as many as fit" in done.stdout
+    assert "4 trials at a time, 0.5 GPU and 2 CPUs each" in done.stdout
+    assert_accounted(storage.folder / "auto", search=60)
+    assert _most_at_a_time(storage.folder / "auto") == 4
+    assert yaml.safe_load((storage.folder / "auto" / "sweep.yaml").read_text())["gpus_per_trial"] == "auto"

@@ -211,6 +211,12 @@ def test_every_flag_is_a_setting(toy: Toy, storage: Path, runs: Runs) -> None:
     )
 
 
+@pytest.mark.parametrize(("text", "share"), [("auto", "auto"), ("2", 2.0), ("0.25", 0.25)])
+def test_shares_of_a_gpu(toy: Toy, storage: Path, runs: Runs, text: str, share: float | str) -> None:
+    assert code_of(flags(toy, storage, "--gpus-per-trial", text)) == 0
+    assert runs.calls[0][1].settings.gpus_per_trial == share
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86400), ("0.5h", 1800)])
 def test_times(toy: Toy, storage: Path, runs: Runs, text: str, seconds: float) -> None:
     assert code_of(flags(toy, storage, "--time-budget", text)) == 0

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dlfa.errors import ConfigError
+from orchestrator.choices import GpuShare
 from orchestrator.prepare import describe_slots
 from orchestrator.resources import Available, Cluster, Slots, cluster_of, connect, local, plan_slots
 
@@ -18,14 +19,14 @@ def plan(
     gpus: float = 4,
     *,
     use: int | None = None,
-    share: float | None = None,
+    share: GpuShare | None = None,
     each: int | None = None,
 ) -> Slots:
     available = Available(cpus=cpus, gpus=gpus, where="this machine")
     return plan_slots(available, gpus=use, gpus_per_trial=share, cpus_per_trial=each)
 
 
-def refusal(**options: float | None) -> str:
+def refusal(**options: GpuShare | None) -> str:
     with pytest.raises(ConfigError) as error:
         plan(**options)  # type: ignore[arg-type]
     return str(error.value)
@@ -48,6 +49,8 @@ def refusal(**options: float | None) -> str:
         ({"gpus": 1, "share": 0.6}, (1, 8, 0.6)),
         ({"gpus": 2, "share": 0.1}, (16, 1, 0.1)),  # twenty by the GPUs, sixteen by the CPUs
         ({"gpus": 1, "share": 1 / 3}, (3, 5, 1 / 3)),
+        # auto takes a whole one until it is measured
+        ({"share": "auto"}, (4, 4, 1)),
         # whole GPUs
         ({"share": 2}, (2, 8, 2)),
         ({"share": 3}, (1, 8, 3)),
@@ -65,7 +68,7 @@ def refusal(**options: float | None) -> str:
         ({"use": 0, "each": 16}, (1, 16, 0)),
     ],
 )
-def test_slots(options: dict[str, float], slots: tuple[int, int, float]) -> None:
+def test_slots(options: dict[str, GpuShare], slots: tuple[int, int, float]) -> None:
     count, cpus, gpus = slots
     assert plan(**options) == Slots(count=count, cpus=cpus, gpus=gpus)  # type: ignore[arg-type]
 
@@ -86,6 +89,10 @@ def test_slots(options: dict[str, float], slots: tuple[int, int, float]) -> None
         (
             {"share": 1.5},
             "--gpus-per-trial: 1.5 is not allowed; allowed: a fraction of 1, or a whole number up to 4",
+        ),
+        (
+            {"gpus": 0, "share": "auto"},
+            "--gpus-per-trial: auto is not allowed; allowed: no value, because the sweep uses no GPU of this machine",
         ),
         ({"share": 5}, "--gpus-per-trial: 5 is not allowed; allowed: a fraction of 1, or a whole number up to 4"),
         (

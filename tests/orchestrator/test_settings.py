@@ -54,7 +54,9 @@ FULL = SweepSettings(
 )
 
 
-@pytest.mark.parametrize("written", [MINIMAL, FULL], ids=["minimal", "full"])
+@pytest.mark.parametrize(
+    "written", [MINIMAL, FULL, replace(FULL, gpus_per_trial="auto")], ids=["minimal", "full", "shared GPUs"]
+)
 def test_what_is_written_is_read(tmp_path: Path, written: SweepSettings) -> None:
     write_settings(tmp_path, written)
     assert read_settings(tmp_path) == written

@@ -215,6 +215,24 @@ def test_a_plan_needs_no_memory() -> None:
 # --- grids
 
 
+def test_the_trial_that_needs_the_most_memory() -> None:
+    assert load(MINIMAL).largest() == {
+        "fusion": "dlfa",
+        "fusion_layer": 1,
+        "reduction_ratio": 2,
+        "learning_rate": 1e-5,
+    }
+    space = with_search(
+        reduction_ratio={"low": 4, "high": 64},
+        batch_size={"choices": [16, 64, 32]},
+        weight_decay={"choices": [0.0, 0.1]},
+        dropout=0.2,
+    )
+    params = space.largest()
+    assert (params["reduction_ratio"], params["batch_size"], params["weight_decay"]) == (4, 64, 0.1)
+    assert sampled(space, params) == params  # it is in the space
+
+
 def test_a_grid_has_every_point_once_the_baselines_first() -> None:
     points = with_search(batch_size={"choices": [16, 32]}).grid_points(1)
     assert len(points) == 2 * 2 + 11 * 2 * 2 * 2
