@@ -8,14 +8,14 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
 from dlfa.flags import COUNT
 from dlfa.inputs import data_folder, encoder_source
 from dlfa.tasks import TASKS
 
-__all__ = ["Quartiles", "Stopwatch", "Taken", "parser", "take_turns", "trial"]
+__all__ = ["Laps", "Quartiles", "Stopwatch", "Taken", "parser", "take_turns", "trial"]
 
 
 class Taken(NamedTuple):
@@ -37,6 +37,13 @@ class Quartiles(NamedTuple):
     def of(cls, one: Sequence[float], other: Sequence[float]) -> "Quartiles":
         """Return those of one / other."""
         return cls(*quantiles([a / b for a, b in zip(one, other, strict=True)], n=4))
+
+
+class Laps(Protocol):
+    """What is told of the beginning and of every step's end."""
+
+    def lap(self, *_: object) -> None:
+        """End a step, if one has begun, and begin the next; takes what a hook is given."""
 
 
 @dataclass

@@ -27,6 +27,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median, quantiles
 from types import SimpleNamespace
@@ -77,6 +78,7 @@ _PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
 }
 _TUNES = "OptunaSearch"
 _TUNES_PRUNERS = {"Tune's ASHA from report 1": 1, "Tune's ASHA from report 3": 3}
+_DEFAULT = ("tpe", "hyperband")
 _WAYS = [
     ("random", "none"),
     ("random", "hyperband"),
@@ -126,7 +128,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--grid", type=Path, default=_HERE / "grid.parquet", help="a recorded grid")
     parser.add_argument("--record", type=Path, nargs="+", metavar="SWEEP", help="folders of sweeps to make it from")
     parser.add_argument("--seeds", type=COUNT, default=50, help="replays of every way to search (default 50)")
-    parser.add_argument("--slots", type=COUNT, default=4, help="trials at a time (default 4)")
+    parser.add_argument(
+        "--slots",
+        type=COUNT,
+        nargs="+",
+        default=[4],
+        help="trials at a time (default 4); with several, only the way that sweeps search by default",
+    )
     parser.add_argument("--processes", type=COUNT, default=2, help="replays at a time (default 2)")
     args = parser.parse_args(argv)
     if args.record:
@@ -139,23 +147,25 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"grid: {len(grid.curves)} points, the best of DLFA {grid.best:.2f}, {near} within {_NEAR:g} points of it; "
             f"of the baseline {max(max(curve) for point, curve in grid.curves.items() if not point[0]):.2f}"
         )
-    print(f"\n{'sampler':14} {'pruner':26} {'training until near':>24} {'near at 15 %':>13} {'missed':>7} {'again':>7}")
+    ways = _WAYS if len(args.slots) == 1 else [_DEFAULT]
+    head = f"{'training until near':>26} {'near at 15 %':>13} {'missed':>7} {'again':>7}"
+    print(f"\n{'sampler':14} {'pruner':26} {'at a time':>9} {head}")
     with ProcessPoolExecutor(args.processes) as pool:
-        for sampler, pruner in _WAYS:
+        for (sampler, pruner), slots in product(ways, args.slots):
             jobs = [
-                pool.submit(_replay, grids[seed % len(grids)], sampler, pruner, seed, args.slots)
+                pool.submit(_replay, grids[seed % len(grids)], sampler, pruner, seed, slots)
                 for seed in range(args.seeds)
             ]
-            _print(sampler, pruner, [job.result() for job in jobs])
+            _print(f"{sampler:14} {pruner:26} {slots:9}", [job.result() for job in jobs])
 
 
-def _print(sampler: str, pruner: str, found: Sequence[Found]) -> None:
+def _print(way: str, found: Sequence[Found]) -> None:
     shares = [one.near for one in found]
     low, _, high = quantiles(shares, n=4)
     share = f"{_percent(median(shares))} ({_percent(low)} to {_percent(high)})"
     near = sum(one.near <= _SHARE for one in found)
     missed, again = median(one.missed for one in found), median(one.missed_again for one in found)
-    print(f"{sampler:14} {pruner:26} {share:>24} {near:>6} of {len(found)} {missed:7.2f} {again:7.2f}", flush=True)
+    print(f"{way} {share:>26} {near:>6} of {len(found)} {missed:7.2f} {again:7.2f}", flush=True)
 
 
 def _percent(share: float) -> str:

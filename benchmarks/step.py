@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pairs import Quartiles, Stopwatch, parser, take_turns, trial
+from pairs import Laps, Quartiles, Stopwatch, parser, take_turns, trial
 
 from dlfa.config import ModelConfig, TrialConfig
 from dlfa.flags import COUNT
@@ -61,11 +61,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     fused = {r: replace(config, model=replace(config.model, reduction_ratio=r)) for r in RATIOS}
 
     if args.only != "evaluation":
-        ours, bare = partial(_train, baseline, args.steps), partial(_train_bare, baseline, args.steps)
+        ours, bare = partial(train_steps, baseline, args.steps), partial(_train_bare, baseline, args.steps)
         _say("training against the bare loop (goal 0.95)", ours, bare, padding_of="training batches", warm_up=WARM_UP)
         for ratio, dlfa in fused.items():
             what = f"training DLFA at ratio {ratio} against the baseline (goal 0.97)"
-            _say(what, partial(_train, dlfa, args.steps), ours, warm_up=WARM_UP)
+            _say(what, partial(train_steps, dlfa, args.steps), ours, warm_up=WARM_UP)
     if args.only != "training":
         ours, bare = partial(_evaluate, baseline), partial(_evaluate_bare, baseline)
         _say("evaluation against the bare loop (goal 0.95)", ours, bare, padding_of="evaluation batches")
@@ -137,7 +137,7 @@ def _seen(masks_BT: "Sequence[torch.Tensor]") -> Seen:
     return Seen([int(mask_BT.sum()) for mask_BT in masks_BT], [mask_BT.numel() for mask_BT in masks_BT])
 
 
-def _train(config: TrialConfig, steps: int, watch: Stopwatch) -> Seen:
+def train_steps(config: TrialConfig, steps: int, watch: Laps) -> Seen:
     """Train as a trial does."""
     from torch.optim.optimizer import register_optimizer_step_post_hook
 

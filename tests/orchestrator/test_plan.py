@@ -12,8 +12,9 @@ from rich.console import Console
 from toy import write_toy
 
 import orchestrator.plan
-from dlfa.config import DataConfig
+from dlfa.config import DataConfig, TrialConfig
 from dlfa.errors import ConfigError, DataError
+from dlfa.memory import GpuMemory
 from orchestrator.display import duration
 from orchestrator.events import TrialRef
 from orchestrator.plan import dry_run
@@ -238,6 +239,29 @@ def test_the_plan_of_a_grid(settings: SweepSettings) -> None:
     assert (
         "search: 22 trials, 2 of them for the baseline, sampler grid, pruner hyperband, selected on the source" in lines
     )
+
+
+def test_trials_that_share_a_gpu_are_planned_as_they_would_run(
+    settings: SweepSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[TrialConfig] = []
+
+    def stand_in(config: TrialConfig) -> GpuMemory:
+        measured.append(config)
+        return GpuMemory(name="Stand-in", taken=2**30, total=8 * 2**30)
+
+    monkeypatch.setattr(orchestrator.plan, "local", lambda: Available(cpus=8, gpus=1, where="this machine"))
+    monkeypatch.setattr(orchestrator.plan, "gpu_memory", stand_in)
+    monkeypatch.setattr(orchestrator.plan, "time_step", lambda *arguments: 0.0)
+    monkeypatch.setattr("time.perf_counter", lambda: 7.0)
+    lines = told(replace(settings, gpus_per_trial="auto", trials=60))
+    assert lines[2:4] == [
+        "memory: a trial takes up to 1.0 of 8.0 GiB of Stand-in; 4 on each GPU "
+        "(6 would fit, but so many at a time make a search of 60 trials worse)",
+        "slots: 4 trials at a time, 0.25 GPU and 2 CPUs each, on this machine",
+    ]
+    (config,) = measured
+    assert config.model.reduction_ratio == 2
 
 
 def test_a_path_is_no_markup(settings: SweepSettings, toy: tuple[Path, Path], tmp_path: Path) -> None:
