@@ -21,7 +21,7 @@ _ROOM = 1.25
 """Times the memory that was measured: batches of other sizes leave gaps in what PyTorch keeps for reuse."""
 
 _TRIALS_EACH = 15
-"""Search trials for each that runs at a time. With fewer, what is suggested and pruned rests on too few that have
+"""Trials of a search by TPE for each that runs at a time. With fewer, what is suggested rests on too few that have
 ended: see `benchmarks/search.py --slots`."""
 
 
@@ -46,9 +46,12 @@ def packed_slots(
     slots = planned_slots(settings, available)
     if settings.gpus_per_trial != AUTO:
         return slots
+    useful = settings.trials // _TRIALS_EACH // slots.count if settings.sampler == "tpe" else settings.trials
+    if useful <= 1:
+        say(f"GPUs are not shared: more than {slots.count} at a time make a search of {settings.trials} trials worse")
+        return slots
     memory = max(measure(prepared.largest_trial(slots), say), key=lambda one: one.taken / one.total)
     fitting = max(1, int(memory.total / (_ROOM * memory.taken)))
-    useful = max(1, settings.trials // _TRIALS_EACH // slots.count)
     each = min(fitting, useful)
     of_gib = f"{memory.taken / 2**30:.1f} of {memory.total / 2**30:.1f} GiB"
     why = "as many as fit with room to spare"

@@ -18,7 +18,7 @@ import orchestrator.packing
 from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrialConfig
 from dlfa.errors import ConfigError, DataError
 from dlfa.memory import GpuMemory
-from orchestrator.choices import GpuShare
+from orchestrator.choices import GpuShare, Sampler
 from orchestrator.packing import measure, packed_slots
 from orchestrator.prepare import Prepared, prepare
 from orchestrator.resources import Available, Slots
@@ -99,9 +99,6 @@ def packed(
         # and no more at a time than a fifteenth of the search's trials
         (1, 80, 60, 1, 4),
         (1, 80, 60, 2, 2),
-        (1, 80, 60, 4, 1),
-        (1, 80, 60, 8, 1),
-        (1, 80, 10, 1, 1),
         (1, 80, 149, 1, 9),
         (1, 80, 6000, 2, 64),
     ],
@@ -127,6 +124,22 @@ def test_why_is_told(prepared: Prepared) -> None:
         "memory: a trial takes up to 2.0 of 80.0 GiB of GPU; 4 on each GPU "
         "(32 would fit, but so many at a time make a search of 60 trials worse)"
     ]
+
+
+@pytest.mark.parametrize(("trials", "gpus"), [(60, 4), (60, 8), (29, 1), (10, 1)])
+def test_what_the_search_can_not_use_is_not_measured(prepared: Prepared, trials: int, gpus: int) -> None:
+    measured = Measured()
+    slots, said = packed(prepared, measured, trials=trials, gpus=gpus)
+    assert (slots.count, slots.gpus, measured.asked) == (gpus, 1, [])
+    assert said == [f"GPUs are not shared: more than {gpus} at a time make a search of {trials} trials worse"]
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_a_search_that_learns_nothing_from_its_trials_fills_the_memory(prepared: Prepared, sampler: Sampler) -> None:
+    other = replace(prepared, settings=replace(prepared.settings, sampler=sampler))
+    slots, (line,) = packed(other, Measured(memory(8, 80)), gpus=4)
+    assert slots.count == 32
+    assert line.endswith("8 on each GPU (as many as fit with room to spare)")
 
 
 def test_the_type_with_the_least_room_decides(prepared: Prepared) -> None:
