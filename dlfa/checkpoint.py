@@ -26,8 +26,12 @@ class CheckpointFile:
 
     def save(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Write tensors and a JSON state in a single step."""
+        atomic_write(self.path, self.content(tensors, state))
+
+    def content(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> bytes:
+        """Return what `save` writes; what becomes of the tensors then does not matter."""
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        atomic_write(self.path, save(content, {"state": json.dumps(state), "owner": self.owner}))
+        return save(content, {"state": json.dumps(state), "owner": self.owner})
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """Return what was saved last, or nothing where no checkpoint is.

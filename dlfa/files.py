@@ -1,10 +1,11 @@
 """Files that are whole or absent, whatever happens while they are written."""
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["atomic_write"]
+__all__ = ["Writer", "atomic_write"]
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
@@ -26,3 +27,37 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+class Writer:
+    """Writes whole files beside what goes on, one at a time; as a context it ends when all is written."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Begin to write a file as `atomic_write` does, once the one before is written.
+
+        Raises:
+            OSError: The one before can't be written.
+        """
+        self.wait()
+        self._writing = self._pool.submit(atomic_write, path, content)
+
+    def wait(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            OSError: It can't be.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._pool:
+            self.wait()

@@ -56,8 +56,8 @@ class Progress:
         self.reports.append(report)
         self.loss_sum, self.labels = 0.0, 0
 
-    def save(self, file: CheckpointFile, model: nn.Module, optimizer: Optimizer) -> None:
-        """Write a checkpoint right after a report."""
+    def content(self, file: CheckpointFile, model: nn.Module, optimizer: Optimizer) -> bytes:
+        """Return what a checkpoint right after a report holds."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
@@ -68,7 +68,7 @@ class Progress:
         if best is not self.reports[-1]:
             tensors |= {f"best.{name}": value for name, value in self.best_weights.items()}
         state = {"step": self.step, "reports": [asdict(report) for report in self.reports]}
-        file.save(tensors, {**state, "micro_batch_size": self.micro_batch_size})
+        return file.content(tensors, {**state, "micro_batch_size": self.micro_batch_size})
 
     @classmethod
     def resume(cls, file: CheckpointFile, model: nn.Module, optimizer: Optimizer, micro_batch_size: int) -> "Progress":

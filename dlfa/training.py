@@ -18,6 +18,7 @@ from dlfa.config import TrainingConfig
 from dlfa.data.batching import Batch, collate, training_batches
 from dlfa.data.encode import EncodedSplit
 from dlfa.errors import ConfigError, DivergedError
+from dlfa.files import Writer
 from dlfa.model import Classifier, restricted_table
 from dlfa.progress import Progress, Report
 
@@ -98,8 +99,9 @@ def fit(
         evaluate: Scores the model on the selection set; returns the score and all metrics.
         report: Told of every evaluation; when it raises, training ends.
         checkpoint: Where the state is kept; training goes on from there if it exists, and its reports are told again,
-            because whoever listens may have died before it heard of them. It is written right before a report, where
-            the configuration's reports and seconds since the last one have passed.
+            because whoever listens may have died before it heard of them. It is written after a report that did not
+            end the trial, beside the next steps, where the configuration's reports and seconds since the last one have
+            passed.
 
     Returns:
         All reports, those of an interrupted run included.
@@ -118,15 +120,17 @@ def fit(
     batches = _batches(train, config.batch_size, seed, skip=progress.step)
     saved = monotonic()
     model.train()
-    while progress.step < at[-1]:
-        _set_rates(optimizer, progress.step, at[-1], config.warmup_fraction)
-        loss, labels, progress.micro_batch_size = _step(
-            model, optimizer, train, next(batches), config, compute, pad, progress.micro_batch_size
-        )
-        progress.step += 1
-        progress.loss_sum += loss
-        progress.labels += labels
-        if progress.step in at:
+    with Writer() as writer:
+        while progress.step < at[-1]:
+            _set_rates(optimizer, progress.step, at[-1], config.warmup_fraction)
+            loss, labels, progress.micro_batch_size = _step(
+                model, optimizer, train, next(batches), config, compute, pad, progress.micro_batch_size
+            )
+            progress.step += 1
+            progress.loss_sum += loss
+            progress.labels += labels
+            if progress.step not in at:
+                continue
             value, metrics = evaluate()
             number = len(progress.reports) + 1
             metrics["train/loss"] = progress.loss_sum / progress.labels
@@ -134,11 +138,12 @@ def fit(
                 metrics["train/micro_batch_size"] = progress.micro_batch_size
             entry = Report(step=number, score=value, metrics=metrics)
             progress.add(entry, model)
+            writer.wait()  # who ends a trial at a report may delete its checkpoint
+            report(entry)
             due = config.checkpoint_every and number % config.checkpoint_every == 0
             if checkpoint is not None and due and monotonic() - saved >= config.checkpoint_seconds:
-                progress.save(checkpoint, model, optimizer)
+                writer.write(checkpoint.path, progress.content(checkpoint, model, optimizer))
                 saved = monotonic()
-            report(entry)
     model.load_state_dict(progress.best_weights)
     return progress.reports
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from dlfa.checkpoint import CheckpointFile
 from dlfa.errors import DataError
-from dlfa.files import atomic_write
+from dlfa.files import Writer, atomic_write
 
 TENSORS = {
     "weights": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)),
@@ -164,3 +164,33 @@ def test_the_state_of_another_owner_is_refused(tmp_path: Path) -> None:
             f"{path}: a checkpoint of another configuration; allowed: the same configuration, or a folder without a "
             "checkpoint"
         )
+
+
+def test_a_writer_ends_when_everything_is_written(tmp_path: Path) -> None:
+    names = [f"{number}" for number in range(5)]
+    with Writer() as writer:
+        for name in names:
+            writer.write(tmp_path / name, name.encode())
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict(zip(names, names, strict=True))
+
+
+@pytest.mark.parametrize("when", ["next", "wait", "end", "failing"])
+def test_what_a_writer_can_not_write_is_told_once(tmp_path: Path, when: str) -> None:
+    """At the next file, when asked, or at the end, even where something else has gone wrong."""
+    (tmp_path / "file").write_text("")
+    writer = Writer()
+
+    def written() -> None:
+        with writer:
+            writer.write(tmp_path / "file" / "in it", b"")
+            if when == "next":
+                writer.write(tmp_path / "other", b"")
+            if when == "wait":
+                writer.wait()
+            if when == "failing":
+                raise ZeroDivisionError
+
+    with pytest.raises(FileExistsError) as caught:
+        written()
+    assert isinstance(caught.value.__context__, ZeroDivisionError) == (when == "failing")
+    writer.wait()

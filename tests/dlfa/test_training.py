@@ -1,9 +1,11 @@
 """The training loop: reproducible to the bit, also across an interruption."""
 
+import errno
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from dlfa.data.batching import Batch, collate
 from dlfa.data.encode import EncodedSplit, encode
 from dlfa.data.sources import Sentence
 from dlfa.errors import ConfigError, DivergedError
+from dlfa.files import atomic_write
 from dlfa.model import Classifier, build_model, load_tokenizer
 from dlfa.progress import Progress, Report
 from dlfa.tasks import TASKS
@@ -163,10 +166,10 @@ def test_reported_loss_is_the_mean_over_words_since_the_last_report(still_encode
     assert [r.metrics["train/loss"] for r in reports] == pytest.approx([expected] * 3, rel=1e-5)
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
+@pytest.mark.parametrize("stop_at", [2, 3, 4, None])
 @pytest.mark.parametrize("scores", [(10, 20, 30, 40), (10, 40, 30, 20), (40, 30, 20, 10), (20, 20, 20, 20)])
 def test_a_resumed_run_ends_as_if_never_interrupted(
-    scores: tuple[float, ...], stop_at: int, encoder: str, train: EncodedSplit, tmp_path: Path
+    scores: tuple[float, ...], stop_at: int | None, encoder: str, train: EncodedSplit, tmp_path: Path
 ) -> None:
     whole = fresh(encoder)
     expected = run(whole, train, scores=scores)
@@ -176,8 +179,11 @@ def test_a_resumed_run_ends_as_if_never_interrupted(
             raise Stop
 
     checkpoint = CheckpointFile(tmp_path / "checkpoint.safetensors")
-    with pytest.raises(Stop):
+    with pytest.raises(Stop) if stop_at else nullcontext():  # none: what comes after training was interrupted
         run(fresh(encoder), train, scores=scores, checkpoint=checkpoint, report=stop)
+    loaded = checkpoint.load()
+    assert loaded is not None
+    assert len(loaded[1]["reports"]) == (stop_at or 5) - 1
     # Everything comes from the file: weights, moments, random state, reports.
     resumed, told = fresh(encoder, seed=99), list[Report]()
     assert run(resumed, train, scores=scores, checkpoint=checkpoint, report=told.append) == expected
@@ -211,10 +217,11 @@ def test_checkpoints_are_written_at_every_so_manieth_report(
 ) -> None:
     saved: list[int] = []
 
-    def save(self: CheckpointFile, tensors: object, state: dict[str, Any]) -> None:
+    def content(self: CheckpointFile, tensors: object, state: dict[str, Any]) -> bytes:
         saved.append(len(state["reports"]))
+        return b""
 
-    monkeypatch.setattr(CheckpointFile, "save", save)
+    monkeypatch.setattr(CheckpointFile, "content", content)
     config = replace(CONFIG, checkpoint_every=every)
     run(fresh(encoder), train, config, checkpoint=CheckpointFile(tmp_path / "checkpoint.safetensors"))
     assert saved == written
@@ -228,21 +235,85 @@ def test_no_checkpoint_is_written_for_what_is_faster_done_again(
     clock = [0.0]
     saved: list[int] = []
 
-    def save(self: CheckpointFile, tensors: object, state: dict[str, Any]) -> None:
+    def content(self: CheckpointFile, tensors: object, state: dict[str, Any]) -> bytes:
         saved.append(len(state["reports"]))
         clock[0] += 7
+        return b""
 
     def add(self: Progress, report: Report, model: torch.nn.Module) -> None:
         clock[0] += 30
         added(self, report, model)
 
     added = Progress.add
-    monkeypatch.setattr(CheckpointFile, "save", save)
+    monkeypatch.setattr(CheckpointFile, "content", content)
     monkeypatch.setattr(Progress, "add", add)
     monkeypatch.setattr("dlfa.training.monotonic", lambda: clock[0])
     config = replace(CONFIG, checkpoint_seconds=seconds)
     run(fresh(encoder), train, config, checkpoint=CheckpointFile(tmp_path / "checkpoint.safetensors"))
     assert saved == written
+
+
+def test_a_trial_that_ends_at_a_report_writes_no_checkpoint_of_it(
+    encoder: str, train: EncodedSplit, tmp_path: Path
+) -> None:
+    def stop(report: Report) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        run(fresh(encoder), train, checkpoint=CheckpointFile(tmp_path / "checkpoint.safetensors"), report=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_is_written_beside_the_next_steps_and_before_the_next_report(
+    encoder: str, train: EncodedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(fresh(encoder), train)
+    order: list[str] = []
+    stepped = threading.Event()
+
+    def write(path: Path, content: bytes) -> None:
+        if len(stepping) < AT[-1]:  # after the last step none follows
+            assert stepped.wait(60), "no step is taken meanwhile"
+        atomic_write(path, content)
+        order.append("written")
+
+    def step(optimizer: torch.optim.Optimizer) -> None:
+        stepping.append(len(stepping))
+        if len(stepping) - 1 in AT:
+            stepped.set()
+
+    def report(entry: Report) -> None:
+        stepped.clear()
+        order.append(f"report {entry.step}")
+
+    stepping: list[int] = []
+    monkeypatch.setattr("dlfa.files.atomic_write", write)
+    checkpoint = CheckpointFile(tmp_path / "checkpoint.safetensors")
+    with each_step(step):
+        assert run(fresh(encoder), train, checkpoint=checkpoint, report=report) == expected
+    assert order == [what for step in (1, 2, 3, 4) for what in (f"report {step}", "written")]
+    assert checkpoint.load() is not None
+
+
+@pytest.mark.parametrize("lost", [1, 4])
+def test_a_checkpoint_that_can_not_be_written_ends_the_trial(
+    lost: int, encoder: str, train: EncodedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def write(path: Path, content: bytes) -> None:
+        if len(told) == lost:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dlfa.files.atomic_write", write)
+    with pytest.raises(OSError, match="No space left on device"):
+        run(
+            fresh(encoder),
+            train,
+            checkpoint=CheckpointFile(tmp_path / "checkpoint.safetensors"),
+            report=lambda report: told.append(report.step),
+        )
+    assert told == [*range(1, lost + 1)]
 
 
 @pytest.mark.parametrize(
@@ -318,7 +389,8 @@ def test_what_fits_is_kept_recorded_and_taken_up_again(
 
     def stop(report: Report) -> None:
         assert report.metrics["train/micro_batch_size"] == CONFIG.batch_size // 2
-        raise Stop
+        if report.step == 2:
+            raise Stop
 
     with pytest.raises(Stop):
         run(fresh(encoder), train, checkpoint=checkpoint, report=stop)

@@ -291,18 +291,24 @@ class Stop(Exception):
 
 
 def interrupted(config: TrialConfig, checkpoint: CheckpointFile, at: int) -> None:
+    """Run a trial to a report, which leaves the checkpoint of the report before."""
+
     def stop(entry: Report) -> None:
         if entry.step == at:
             raise Stop
 
     with pytest.raises(Stop):
         run_trial(config, stop, checkpoint)
+    assert checkpoint.path.exists() == (at > 1)
 
 
-@pytest.mark.parametrize("at", [1, 2])
-def test_a_resumed_trial_has_the_undisturbed_scores(at: int, result: TrialResult, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [1, 2, None])
+def test_a_resumed_trial_has_the_undisturbed_scores(at: int | None, result: TrialResult, tmp_path: Path) -> None:
     checkpoint = CheckpointFile(tmp_path / "checkpoint.safetensors")
-    interrupted(result.config, checkpoint, at)
+    if at is None:  # its tests were interrupted
+        run_trial(result.config, checkpoint=checkpoint)
+    else:
+        interrupted(result.config, checkpoint, at)
     told: list[Report] = []
     # Where it computes, and where its data is kept, may have changed meanwhile.
     config = replace(
@@ -318,7 +324,7 @@ def test_a_resumed_trial_has_the_undisturbed_scores(at: int, result: TrialResult
 
 def test_another_configurations_checkpoint_is_refused(result: TrialResult, tmp_path: Path) -> None:
     checkpoint = CheckpointFile(tmp_path / "checkpoint.safetensors")
-    interrupted(result.config, checkpoint, 1)
+    interrupted(result.config, checkpoint, 2)
     others = (
         replace(result.config, seed=2),
         replace(result.config, model=replace(result.config.model, fusion_layer=3)),
@@ -419,7 +425,7 @@ def test_a_checkpoint_of_other_embeddings_is_refused(toy: Toy, tmp_path: Path) -
     shutil.copytree(toy[0], data)
     config = configuration(data, toy)
     checkpoint = CheckpointFile(tmp_path / "checkpoint.safetensors")
-    interrupted(config, checkpoint, 1)
+    interrupted(config, checkpoint, 2)
 
     def refused() -> None:
         with pytest.raises(DataError, match=r"^\S+: a checkpoint of another configuration; allowed: [^\n]+$"):
