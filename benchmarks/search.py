@@ -3,11 +3,12 @@
     python benchmarks/search.py
 
 Replays a recorded grid through the real searcher and pruner, at no training cost: a trial's scores are those of the
-grid's point nearest to what was suggested, and each report costs as much as any other. Every way to search starts 50
+grid's point nearest to what was suggested, and each report costs as much as any other. Every way to search starts 200
 times, on the curves of either seed in turn, and is measured by the share of the grid's training after which a DLFA
 trial that ran its full budget is within 0.1 points of the grid's best of DLFA. The baseline's trials are no goal, but
-cost training, as in a sweep. Beside them stands what Trainer.hyperparameter_search hands its trials to in
-benchmarks/trainer_sweep.py: Ray Tune's OptunaSearch and ASHAScheduler, with the same trials fixed beforehand.
+cost training, as in a sweep; "alone" is the share without them. Beside them stands what
+Trainer.hyperparameter_search hands its trials to in benchmarks/trainer_sweep.py: Ray Tune's OptunaSearch and
+ASHAScheduler, with the same trials fixed beforehand.
 
 The grid, benchmarks/grid.parquet, has every fusion layer of the embedded encoder, 4 reduction ratios, 5 learning rates
 and 2 seeds, and the baseline, with a score on English dev at each of 6 reports. It was recorded by
@@ -114,6 +115,9 @@ class Found:
     near: float
     """Share of the grid's training after which a trial was near the grid's best; infinite: it ended before."""
 
+    near_alone: float
+    """The same without what the baseline's trials took."""
+
     missed: float
     """Points between the grid's best and the best trial at `_SHARE` of the grid's training; infinite: none had run
     its full budget."""
@@ -127,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", type=Path, default=_HERE / "grid.parquet", help="a recorded grid")
     parser.add_argument("--record", type=Path, nargs="+", metavar="SWEEP", help="folders of sweeps to make it from")
-    parser.add_argument("--seeds", type=COUNT, default=50, help="replays of every way to search (default 50)")
+    parser.add_argument("--seeds", type=COUNT, default=200, help="replays of every way to search (default 200)")
     parser.add_argument(
         "--slots",
         type=COUNT,
@@ -148,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"of the baseline {max(max(curve) for point, curve in grid.curves.items() if not point[0]):.2f}"
         )
     ways = _WAYS if len(args.slots) == 1 else [_DEFAULT]
-    head = f"{'training until near':>26} {'near at 15 %':>13} {'missed':>7} {'again':>7}"
+    head = f"{'training until near':>26} {'alone':>9} {'near at 15 %':>13} {'missed':>7} {'again':>7}"
     print(f"\n{'sampler':14} {'pruner':26} {'at a time':>9} {head}")
     with ProcessPoolExecutor(args.processes) as pool:
         for (sampler, pruner), slots in product(ways, args.slots):
@@ -163,9 +167,10 @@ def _print(way: str, found: Sequence[Found]) -> None:
     shares = [one.near for one in found]
     low, _, high = quantiles(shares, n=4)
     share = f"{_percent(median(shares))} ({_percent(low)} to {_percent(high)})"
+    alone = _percent(median(one.near_alone for one in found))
     near = sum(one.near <= _SHARE for one in found)
     missed, again = median(one.missed for one in found), median(one.missed_again for one in found)
-    print(f"{way} {share:>26} {near:>6} of {len(found)} {missed:7.2f} {again:7.2f}", flush=True)
+    print(f"{way} {share:>26} {alone:>9} {near:>6} of {len(found)} {missed:7.2f} {again:7.2f}", flush=True)
 
 
 def _percent(share: float) -> str:
@@ -219,9 +224,9 @@ def _replay(grid: Grid, sampler: str, pruner: str, seed: int, slots: int) -> Fou
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     search = _Tunes(grid, pruner, seed) if sampler == _TUNES else _Ours(grid, sampler, pruner, seed)
     running: dict[int, tuple[str, Point, int]] = {}
-    trained, begun = 0, 0
+    trained, of_baseline, begun = 0, 0, 0
     best, at_share = (-math.inf, (0, 0, 0.0)), (-math.inf, (0, 0, 0.0))
-    near = math.inf
+    near, near_alone = math.inf, math.inf
     while trained < _LIMIT * grid.training:
         for slot in range(slots):
             if slot not in running:
@@ -232,18 +237,19 @@ def _replay(grid: Grid, sampler: str, pruner: str, seed: int, slots: int) -> Fou
             curve = grid.curves[point]
             step += 1
             trained += 1
+            of_baseline += not point[0]
             running[slot] = (name, point, step)
             if search.report(name, step, curve):
                 del running[slot]
             if step == _REPORTS:
                 best = max(best, (max(curve), point)) if point[0] else best
-                if best[0] >= grid.best - _NEAR:
-                    near = min(near, trained / grid.training)
+                if best[0] >= grid.best - _NEAR and near == math.inf:
+                    near, near_alone = trained / grid.training, (trained - of_baseline) / grid.training
             if trained <= _SHARE * grid.training:
                 at_share = best
     score, point = at_share
     again = max(other for point, other in grid.other.items() if point[0]) - grid.other.get(point, -math.inf)
-    return Found(near=near, missed=grid.best - score, missed_again=again)
+    return Found(near=near, near_alone=near_alone, missed=grid.best - score, missed_again=again)
 
 
 class _Ours:
