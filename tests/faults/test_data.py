@@ -20,7 +20,8 @@ def test_a_sweep_stops_when_its_data_is_no_longer_what_it_began_with(tmp_path: P
         # Two trials wait, one of each slot; what they meet then, every trial after them would meet, too.
         waiting: list[Fault] = [{"layer": layer, "does": "wait", "times": 1} for layer in range(3)]
         with driving(command, with_faults(struck, *waiting)) as driver:
-            driver.until("report 1/3")
+            for _ in range(2):  # each has read its data then
+                driver.until("report 1/3")
             if change == "removed":
                 test_set.unlink()
             else:
