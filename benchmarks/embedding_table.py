@@ -75,6 +75,7 @@ def _train(config: TrialConfig, steps: int, small: bool, watch: Stopwatch) -> Fo
         batch_size=config.training.batch_size,
         epochs=steps / math.ceil(len(train.lengths) / config.training.batch_size),
         reports_per_trial=1,
+        checkpoint_seconds=0,
     )
     before = _memory("VmRSS")
     torch.manual_seed(config.seed)
