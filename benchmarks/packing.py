@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from multiprocessing.managers import SyncManager
 from threading import Barrier
 
-from pairs import parser, trial
+from pairs import parser, settle, trial
 from step import WARM_UP, train_steps
 
 from dlfa.config import TrialConfig
@@ -30,10 +30,7 @@ class _Clock:
 
     def lap(self, *_: object) -> None:
         """End a step; takes what a hook is given."""
-        import torch  # here, because the process that only starts others needs none of it
-
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
+        settle()
         if len(self.ends) == WARM_UP:
             self.begin.wait()
         self.ends.append(time.perf_counter())
@@ -77,8 +74,7 @@ def _memory(config: TrialConfig) -> str:
 
     if not torch.cuda.is_available():
         return "no GPU: its memory is not measured"
-    found = gpu_memory(config)
-    return f"memory: {found.taken / 2**30:.1f} of {found.total / 2**30:.1f} GiB of {found.name}"
+    return f"memory: {gpu_memory(config)}"
 
 
 if __name__ == "__main__":

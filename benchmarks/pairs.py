@@ -15,7 +15,7 @@ from dlfa.flags import COUNT
 from dlfa.inputs import data_folder, encoder_source
 from dlfa.tasks import TASKS
 
-__all__ = ["Laps", "Quartiles", "Stopwatch", "Taken", "parser", "take_turns", "trial"]
+__all__ = ["Laps", "Quartiles", "Stopwatch", "Taken", "parser", "settle", "take_turns", "trial"]
 
 
 class Taken(NamedTuple):
@@ -39,6 +39,14 @@ class Quartiles(NamedTuple):
         return cls(*quantiles([a / b for a, b in zip(one, other, strict=True)], n=4))
 
 
+def settle() -> None:
+    """Wait until a GPU that this process uses has done what it was given."""
+    import torch  # here, because the process that only starts others needs none of it
+
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 class Laps(Protocol):
     """What is told of the beginning and of every step's end."""
 
@@ -55,10 +63,7 @@ class Stopwatch:
 
     def lap(self, *_: object) -> None:
         """End a step, if one has begun, and wait for the turn to begin the next; takes what a hook is given."""
-        import torch  # here, because the process that only lets others take turns needs none of it
-
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
+        settle()
         now = Taken(time.perf_counter(), time.process_time())
         if self._began is not None:
             now = Taken(now.wall - self._began.wall, now.cpu - self._began.cpu)

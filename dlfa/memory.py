@@ -32,6 +32,9 @@ class GpuMemory:
     total: int
     """Bytes of the whole GPU."""
 
+    def __str__(self) -> str:
+        return f"{self.taken / 2**30:.1f} of {self.total / 2**30:.1f} GiB of {self.name}"
+
 
 def gpu_memory(config: TrialConfig) -> GpuMemory:
     """Measure a trial's memory on the first GPU that this process sees.

@@ -11,8 +11,9 @@ from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from orchestrator.choices import GpuShare
 from orchestrator.display import duration
-from orchestrator.resources import Available, most_at_a_time, present, share_of
+from orchestrator.resources import Available, known_share, most_at_a_time, present, share_of
 
 __all__ = ["can_grow", "grown"]
 
@@ -38,7 +39,7 @@ def grown(
     available: Available,
     *,
     gpus: int | None,
-    gpus_per_trial: float | None,
+    gpus_per_trial: GpuShare | None,
     cpus_per_trial: int | None,
     say: Callable[[str], None],
     stop: Callable[[], bool],
@@ -49,7 +50,7 @@ def grown(
     Args:
         available: What there is now.
         gpus: None: what there is, and room for one trial.
-        gpus_per_trial: None: 1 where GPUs are asked for.
+        gpus_per_trial: None: 1 where GPUs are asked for; `auto`: 1.
         cpus_per_trial: None: 1.
         say: Told what is there and what is waited for.
         stop: Asked whether to wait no longer.
@@ -61,7 +62,7 @@ def grown(
     """
     cpus, share = cpus_per_trial or 1, 0.0
     if gpus or (gpus_per_trial and gpus is None):
-        share = share_of(gpus_per_trial, gpus or math.ceil(gpus_per_trial or 1))
+        share = share_of(gpus_per_trial, gpus or math.ceil(known_share(gpus_per_trial)))
 
     def enough(now: Available) -> bool:
         return now.gpus >= (gpus or 0) and now.fitting(cpus, share) > 0

@@ -53,11 +53,10 @@ def packed_slots(
     memory = max(measure(prepared.largest_trial(slots), say), key=lambda one: one.taken / one.total)
     fitting = max(1, int(memory.total / (_ROOM * memory.taken)))
     each = min(fitting, useful)
-    of_gib = f"{memory.taken / 2**30:.1f} of {memory.total / 2**30:.1f} GiB"
     why = "as many as fit with room to spare"
     if fitting > useful:
         why = f"{fitting} would fit, but so many at a time make a search of {settings.trials} trials worse"
-    say(f"memory: a trial takes up to {of_gib} of {memory.name}; {each} on each GPU ({why})")
+    say(f"memory: a trial takes up to {memory}; {each} on each GPU ({why})")
     # Ray rounds to its smallest share, and rounding up would leave no room for the last one.
     share = int(1 / each / SMALLEST_SHARE + 1e-9) * SMALLEST_SHARE
     return planned_slots(replace(settings, gpus_per_trial=share), available)

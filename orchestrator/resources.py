@@ -23,6 +23,7 @@ __all__ = [
     "Slots",
     "cluster_of",
     "connect",
+    "known_share",
     "local",
     "most_at_a_time",
     "plan_slots",
@@ -212,13 +213,18 @@ def plan_slots(
     return _slots(available, cpus, gpus=share, limit=limit)
 
 
+def known_share(gpus_per_trial: GpuShare | None) -> float:
+    """Return the GPUs of a trial as far as they are known: 1 where none are given, and for `auto` to be measured on."""
+    return 1.0 if gpus_per_trial in (None, AUTO) else float(gpus_per_trial)
+
+
 def share_of(gpus_per_trial: GpuShare | None, cap: float) -> float:
-    """Return the GPUs of a trial that has any; of `auto` those that measuring it takes.
+    """Return the GPUs of a trial that has any.
 
     Raises:
         ConfigError: It is more than the sweep may use, or neither a fraction nor a whole number.
     """
-    share = 1.0 if gpus_per_trial in (None, AUTO) else float(gpus_per_trial)
+    share = known_share(gpus_per_trial)
     if share > cap or (share > 1 and share != int(share)):
         raise ConfigError(
             f"--gpus-per-trial: {share:g} is not allowed; allowed: a fraction of 1, or a whole number up to {cap:g}"

@@ -28,7 +28,6 @@ from dlfa.errors import ConfigError, DataError, system_cause
 from dlfa.tasks import TASKS
 from orchestrator import report
 from orchestrator.autoscaler import grown
-from orchestrator.choices import AUTO
 from orchestrator.cleaner import Cleaner
 from orchestrator.display import Display, duration
 from orchestrator.events import Phase, SweepObserver, TrialRef
@@ -133,11 +132,10 @@ def _grown(available: Available, sweeps: Sequence[Prepared], say: Callable[[str]
     """Return what a cluster has once it has grown as far as the sweeps ask; nothing has begun while it does."""
     with interruptible() as stop:
         for prepared in sweeps:
-            share = prepared.settings.gpus_per_trial
             available = grown(
                 available,
                 gpus=prepared.settings.gpus,
-                gpus_per_trial=1.0 if share == AUTO else share,  # to be measured, it takes a whole one
+                gpus_per_trial=prepared.settings.gpus_per_trial,
                 cpus_per_trial=prepared.settings.cpus_per_trial,
                 say=say,
                 stop=stop.now,

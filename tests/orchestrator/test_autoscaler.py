@@ -9,6 +9,7 @@ import pytest
 from dlfa.errors import ConfigError
 from orchestrator import autoscaler
 from orchestrator.autoscaler import can_grow, grown
+from orchestrator.choices import GpuShare
 from orchestrator.resources import Available, plan_slots
 
 
@@ -57,7 +58,7 @@ def wait(
     ray: Ray,
     looks: Sequence[Available],
     gpus: int | None = None,
-    share: float | None = None,
+    share: GpuShare | None = None,
     cpus: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Available, list[str]]:
@@ -97,11 +98,12 @@ def test_what_is_there_is_not_asked_for(ray: Ray) -> None:
     [
         (None, None, {"CPU": 1.0}, "a node with 1 CPU: 0 CPUs and 0 GPUs there"),
         (None, 4, {"CPU": 4.0}, "a node with 4 CPUs: 0 CPUs and 0 GPUs there"),
+        ("auto", None, {"CPU": 1.0, "GPU": 1.0}, "a node with 1 CPU and 1 GPU: 0 CPUs and 0 GPUs there"),
         (2.0, 4, {"CPU": 4.0, "GPU": 2.0}, "a node with 4 CPUs and 2 GPUs: 0 CPUs and 0 GPUs there"),
     ],
 )
 def test_an_empty_cluster_is_asked_for_room_for_one_trial(
-    ray: Ray, share: float | None, cpus: int | None, bundle: dict[str, float], told: str
+    ray: Ray, share: GpuShare | None, cpus: int | None, bundle: dict[str, float], told: str
 ) -> None:
     found, said = wait(ray, [nodes(HEAD), nodes(HEAD, NODE)], share=share, cpus=cpus)
     assert found == nodes(HEAD, NODE)
