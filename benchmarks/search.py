@@ -2,13 +2,13 @@
 
     python benchmarks/search.py
 
-Replays a recorded grid through the real searcher and pruner, at no training cost: a trial's scores are those of the
-grid's point nearest to what was suggested, and each report costs as much as any other. Every way to search starts 200
-times, on the curves of either seed in turn, and is measured by the share of the grid's training after which a DLFA
-trial that ran its full budget is within 0.1 points of the grid's best of DLFA. The baseline's trials are no goal, but
-cost training, as in a sweep; "alone" is the share without them. Beside them stands what
-Trainer.hyperparameter_search hands its trials to in benchmarks/trainer_sweep.py: Ray Tune's OptunaSearch and
-ASHAScheduler, with the same trials fixed beforehand.
+Replays a recorded grid through the real searcher and pruner, at no training cost: what is searched are the grid's
+points, with their scores, and each report costs as much as any other. Every way to search starts 200 times, on the
+curves of either seed in turn, and is measured by the share of the grid's training after which a DLFA trial that ran
+its full budget is within 0.1 points of the grid's best of DLFA. The baseline's trials are no goal, but cost training,
+as in a sweep; "alone" is the share without them. Beside them stands what Trainer.hyperparameter_search hands its
+trials to in benchmarks/trainer_sweep.py: Ray Tune's OptunaSearch and ASHAScheduler, with the same trials fixed
+beforehand. "any rate" searches the whole range of learning rates; a trial's scores are those of the nearest point.
 
 The grid, benchmarks/grid.parquet, has every fusion layer of the embedded encoder, 4 reduction ratios, 5 learning rates
 and 2 seeds, and the baseline, with a score on English dev at each of 6 reports. It was recorded by
@@ -27,7 +27,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import median, quantiles
@@ -36,6 +36,7 @@ from typing import Any
 
 import optuna
 import pandas as pd
+from optuna.distributions import FloatDistribution
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
@@ -55,14 +56,16 @@ _SHARE = 0.15
 """Of the grid's training: where what was found is compared."""
 
 _LIMIT = 0.6
-"""Of the grid's training: where a replay ends."""
+"""Of the grid's training: where a replay ends, unless every point has been tried before."""
 
 Point = tuple[int, int, float]
 """Fusion layer and reduction ratio, both 0 for the baseline, and learning rate."""
 
+_RANGE = "tpe, any rate"
 _SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "random": lambda seed: make_sampler("random", seed),
     "tpe": lambda seed: make_sampler("tpe", seed),
+    _RANGE: lambda seed: make_sampler("tpe", seed),
     "tpe after 5": lambda seed: optuna.samplers.TPESampler(
         n_startup_trials=5, multivariate=True, constant_liar=True, seed=seed % 2**32
     ),
@@ -85,6 +88,7 @@ _WAYS = [
     ("random", "hyperband"),
     *(("tpe", pruner) for pruner in _PRUNERS),
     ("tpe after 5", "hyperband"),
+    (_RANGE, "hyperband"),
     *((_TUNES, pruner) for pruner in _TUNES_PRUNERS),
 ]
 
@@ -113,7 +117,7 @@ class Found:
     """What one replay has found."""
 
     near: float
-    """Share of the grid's training after which a trial was near the grid's best; infinite: it ended before."""
+    """Share of the grid's training after which a trial was near the grid's best; infinite: none was."""
 
     near_alone: float
     """The same without what the baseline's trials took."""
@@ -174,7 +178,7 @@ def _print(way: str, found: Sequence[Found]) -> None:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if math.isfinite(share) else f"over {100 * _LIMIT:.0f} %"
+    return f"{100 * share:.0f} %" if math.isfinite(share) else "never"
 
 
 def _recorded(folder: Path) -> pd.DataFrame:
@@ -219,19 +223,34 @@ def _space(grid: Grid) -> SearchSpace:
     return load_space((_HERE / "grid.yaml").read_text(), "grid.yaml", "udpos", shape)
 
 
+def _ranged(space: SearchSpace) -> SearchSpace:
+    """Return the space with a range of learning rates; it ends half a step beyond the grid's, each of which has as much
+    of it."""
+    rates = space.grid["learning_rate"]
+    beyond = math.sqrt(rates[1] / rates[0])
+    rate = FloatDistribution(rates[0] / beyond, rates[-1] * beyond, log=True)
+    return replace(space, distributions={**space.distributions, "learning_rate": rate})
+
+
 def _replay(grid: Grid, sampler: str, pruner: str, seed: int, slots: int) -> Found:
-    """Search until `_LIMIT`: all slots report in turn, so that trials run beside each other as in a sweep."""
+    """Search as far as anything is asked of it: all slots report in turn, so that trials run beside each other."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     search = _Tunes(grid, pruner, seed) if sampler == _TUNES else _Ours(grid, sampler, pruner, seed)
     running: dict[int, tuple[str, Point, int]] = {}
     trained, of_baseline, begun = 0, 0, 0
     best, at_share = (-math.inf, (0, 0, 0.0)), (-math.inf, (0, 0, 0.0))
     near, near_alone = math.inf, math.inf
-    while trained < _LIMIT * grid.training:
+    over = False
+    while trained <= _SHARE * grid.training or (near == math.inf and trained < _LIMIT * grid.training):
+        if over and not running:
+            break
         for slot in range(slots):
             if slot not in running:
-                name = str(begun)
-                running[slot] = (name, _nearest(grid, search.begin(name)), 0)
+                params = search.begin(str(begun))
+                if params is None:
+                    over = True
+                    continue
+                running[slot] = (str(begun), _nearest(grid, params), 0)
                 begun += 1
             name, point, step = running[slot]
             curve = grid.curves[point]
@@ -257,12 +276,14 @@ class _Ours:
 
     def __init__(self, grid: Grid, sampler: str, pruner: str, seed: int) -> None:
         space = _space(grid)
+        if sampler == _RANGE:
+            space = _ranged(space)
         plan = space.plan(seed)
         self._search = StudySearch(
             optuna.create_study(study_name="search", direction="maximize", pruner=_PRUNERS[pruner]()),
             phase="search",
             space=space,
-            total=grid.training,
+            total=grid.training if sampler == _RANGE else len(grid.curves),
             fixed=lambda number: (plan(number), seed),
             sampler=lambda number: _SAMPLERS[sampler](seed * 1_000_003 + number),
             assign=lambda ref: dict(ref.params),
@@ -272,10 +293,10 @@ class _Ours:
             halt=self._halt,
         )
 
-    def begin(self, name: str) -> Params:
-        """Return the parameters of the next trial."""
+    def begin(self, name: str) -> Params | None:
+        """Return the parameters of the next trial, or nothing where there is none."""
         params: Params = self._search.suggest(name)
-        return params
+        return None if params == StudySearch.FINISHED else params
 
     def report(self, name: str, step: int, curve: Sequence[float]) -> bool:
         """Return whether a trial ends with a report."""
@@ -305,7 +326,7 @@ class _Tunes:
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         return dict(self._space.suggest(trial))
 
-    def begin(self, name: str) -> Params:
+    def begin(self, name: str) -> Params | None:
         """Return the parameters of the next trial."""
         params = self._search.suggest(name)
         assert params is not None
@@ -325,7 +346,7 @@ class _Tunes:
 
 
 def _nearest(grid: Grid, params: Mapping[str, Any]) -> Point:
-    """Return the grid's point nearest to a trial's parameters: only learning rates lie between points."""
+    """Return the grid's point that a trial has, or the nearest one where its learning rate lies between points."""
     layer, ratio = int(params.get("fusion_layer", 0)), int(params.get("reduction_ratio", 0))
     rates = [rate for point_layer, point_ratio, rate in grid.curves if (point_layer, point_ratio) == (layer, ratio)]
     wanted = math.log(params["learning_rate"])

@@ -1,5 +1,6 @@
 """`--gpus-per-trial auto`: as many trials on a GPU as its memory holds and the search can use."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -46,16 +47,20 @@ def packed_slots(
     slots = planned_slots(settings, available)
     if settings.gpus_per_trial != AUTO:
         return slots
-    useful = settings.trials // _TRIALS_EACH // slots.count if settings.sampler == "tpe" else settings.trials
+    if settings.sampler == "tpe":
+        useful, beyond = settings.trials // _TRIALS_EACH // slots.count, "make a search of {} trials worse"
+    else:
+        useful, beyond = math.ceil(settings.trials / slots.count), "are of no use to a search of {} trials"
+    beyond = beyond.format(settings.trials)
     if useful <= 1:
-        say(f"GPUs are not shared: more than {slots.count} at a time make a search of {settings.trials} trials worse")
+        say(f"GPUs are not shared: more than {slots.count} at a time {beyond}")
         return slots
     memory = max(measure(prepared.largest_trial(slots), say), key=lambda one: one.taken / one.total)
     fitting = max(1, int(memory.total / (_ROOM * memory.taken)))
     each = min(fitting, useful)
     why = "as many as fit with room to spare"
     if fitting > useful:
-        why = f"{fitting} would fit, but so many at a time make a search of {settings.trials} trials worse"
+        why = f"{fitting} would fit, but so many at a time {beyond}"
     say(f"memory: a trial takes up to {memory}; {each} on each GPU ({why})")
     # Ray rounds to its smallest share, and rounding up would leave no room for the last one.
     share = int(1 / each / SMALLEST_SHARE + 1e-9) * SMALLEST_SHARE

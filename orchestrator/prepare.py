@@ -53,8 +53,12 @@ def prepare(settings: SweepSettings) -> Prepared:
     if settings.seed + settings.confirm_seeds >= 2**31:  # the confirm phase's seeds follow the search's
         allowed = f"0..{2**31 - 1 - settings.confirm_seeds}"
         raise ConfigError(f"--seed: {settings.seed} is not allowed; allowed: {allowed}")
-    if settings.sampler == "grid" and settings.trials > (points := len(space.grid_points(settings.seed))):
-        raise ConfigError(f"--trials: {settings.trials} is not allowed; allowed: 1..{points}, the points of the grid")
+    if settings.sampler == "grid":
+        most, points = float(len(space.grid_points(settings.seed))), "the points of the grid"
+    else:
+        most, points = space.size("dlfa") + space.size("none"), "the points of the space: none is run twice"
+    if settings.trials > most:
+        raise ConfigError(f"--trials: {settings.trials} is not allowed; allowed: 1..{most:.0f}, {points}")
     settings = replace(settings, data=replace(settings.data, fingerprints={}))  # of the data as it is now
     baseline = TrialRef(phase="search", number=0, params={"fusion": "none"}, seed=settings.seed)
     config = settings.trial_config(space, baseline, ComputeConfig())

@@ -24,7 +24,18 @@ from orchestrator.choices import SAMPLERS
 from orchestrator.events import Phase, SweepObserver, TrialRef
 from orchestrator.space import Params, SearchSpace
 
-__all__ = ["StudySearch", "best_configurations", "interrupted_to_waiting", "make_sampler", "open_storage"]
+__all__ = [
+    "Run",
+    "StudySearch",
+    "best_configurations",
+    "interrupted_to_waiting",
+    "make_sampler",
+    "open_storage",
+    "run_of",
+]
+
+Run = tuple[tuple[tuple[str, str | int | float], ...], int]
+"""Parameters, in order of their names, and seed: what of two trials that share them would give the same numbers."""
 
 
 _ALIKE = 3
@@ -36,6 +47,10 @@ _NEWEST, _BEST = 500, 25
 TPE's time grows with what it sees. However many trials there are, it takes 25 for good ones, all of which it still
 sees, and among the others it gives the newest most weight.
 """
+
+
+_DRAWS = 20
+"""How often a sampler is asked for a configuration that has not been run."""
 
 
 def open_storage(path: Path) -> optuna.storages.BaseStorage:
@@ -139,6 +154,11 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     raise ConfigError(f"--sampler: {name!r} is not allowed; allowed: {', '.join(SAMPLERS)}")
 
 
+def run_of(params: Mapping[str, str | int | float], seed: int) -> Run:
+    """Return what is the same for trials that repeat each other, number for number."""
+    return tuple(sorted(params.items())), seed
+
+
 def interrupted_to_waiting(study: optuna.Study) -> list[FrozenTrial]:
     """Queue the trials of a driver that has ended: they go on under their own numbers.
 
@@ -212,7 +232,7 @@ class _History(InMemoryStorage):
     def __init__(self, trials: Sequence[FrozenTrial]) -> None:
         super().__init__()
         self._past = [copy.copy(trial) for trial in trials]
-        for number, trial in enumerate(self._past, start=1):  # 0 is the study's own
+        for number, trial in enumerate(self._past, start=_DRAWS):  # those before are the study's own
             trial.number = number
 
     def get_all_trials(
@@ -279,8 +299,12 @@ class StudySearch(Searcher):
         self._live: dict[str, _Live] = {}
         self._best: dict[str, list[FrozenTrial]] = {}
         """By fusion; as the study has them."""
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-            self._compare(trial)
+        self._begun: set[Run] = set()
+        for trial in study.get_trials(deepcopy=False):
+            if trial.params:
+                self._begun.add(run_of(trial.params, trial.user_attrs["seed"]))
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                self._compare(trial)
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of Tune's next trial, an interrupted one first."""
@@ -299,7 +323,7 @@ class StudySearch(Searcher):
             if number >= self._total:
                 return Searcher.FINISHED
             params, seed = self._fixed(number)
-            self.study.enqueue_trial(self._sampled(number, params, trials), user_attrs={"seed": seed})
+            self.study.enqueue_trial(self._sampled(number, params, seed, trials), user_attrs={"seed": seed})
         else:
             number = waiting[0].number
         trial = self.study.ask()
@@ -307,19 +331,29 @@ class StudySearch(Searcher):
         seed = trial.user_attrs["seed"]
         ref = TrialRef(phase=self._phase, number=number, params=self._space.suggest(trial), seed=seed)
         self._live[trial_id] = _Live(trial, ref)
+        self._begun.add(run_of(ref.params, seed))
         for observer in self._observers:
             observer.trial_started(ref)
         return self._assign(ref)
 
-    def _sampled(self, number: int, fixed: Params, trials: Sequence[FrozenTrial]) -> Params:
+    def _sampled(self, number: int, fixed: Params, seed: int, trials: Sequence[FrozenTrial]) -> Params:
         """Return a new trial's parameters: what is fixed, and the rest sampled from the trials of the same fusion.
 
         A sampler that sees both draws the baseline's learning rates where DLFA's are best: the baseline is not tuned.
+        What has been run with this seed is not run again: TPE likes what was good, and would learn nothing from it.
         """
         storage = _History(self._seen(str(fixed["fusion"]), trials))
         history = optuna.create_study(storage=storage, direction="maximize", sampler=self._sampler(number))
-        history.enqueue_trial(fixed)
-        return self._space.suggest(history.ask())
+        for _ in range(_DRAWS):
+            # What was drawn before still runs, as far as the sampler knows, and it keeps away from that.
+            history.enqueue_trial(fixed)
+            params = self._space.suggest(history.ask())
+            if params == fixed or run_of(params, seed) not in self._begun:
+                return params
+        rest = self._space.configurations(fixed, number)
+        found = next((params for params in rest if run_of(params, seed) not in self._begun), None)
+        assert found is not None, "a sweep has no more trials than there are configurations"
+        return found
 
     def _seen(self, fusion: str, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Return what a sampler sees of a fusion's trials, in their order: see `_NEWEST`."""

@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib.resources import files
@@ -71,11 +71,9 @@ class SearchSpace:
 
     def suggest(self, trial: optuna.Trial) -> Params:
         """Return the trial's parameters, sampling those that are not fixed yet."""
-        params: Params = {"fusion": trial.suggest_categorical("fusion", ("dlfa", "none"))}
-        for name, distribution in self.distributions.items():
-            if params["fusion"] == "dlfa" or name not in (_LAYER, _RATIO):
-                params[name] = _suggest(trial, name, distribution)
-        return params
+        fusion = trial.suggest_categorical("fusion", ("dlfa", "none"))
+        searched = self._searched(fusion).items()
+        return {"fusion": fusion} | {name: _suggest(trial, name, distribution) for name, distribution in searched}
 
     def largest(self) -> Params:
         """Return the parameters of a trial that needs as much memory as any: see `dlfa.memory`.
@@ -89,10 +87,45 @@ class SearchSpace:
             params[name] = high if name in ("batch_size", "weight_decay") else low
         return params
 
+    def size(self, fusion: str) -> float:
+        """Return how many configurations of a fusion there are; infinite where a range of floats is searched."""
+        points = map(_points, self._searched(fusion).values())
+        return math.prod(math.inf if values is None else len(values) for values in points)
+
+    def configurations(self, fixed: Params, seed: int) -> Iterator[Params]:
+        """Yield all configurations with some parameters fixed, in an order drawn from a seed.
+
+        Args:
+            fixed: `fusion` and any others; what is left must be finite: see `size`.
+            seed: Of the order.
+        """
+        chance = random.Random(seed)
+        axes: dict[str, Sequence[Any]] = {}
+        for name, distribution in self._searched(str(fixed["fusion"])).items():
+            points = _points(distribution)
+            assert points is not None, f"{name} is a range of floats"
+            axes[name] = (fixed[name],) if name in fixed else chance.sample(points, len(points))
+        for values in itertools.product(*axes.values()):
+            yield {"fusion": fixed["fusion"], **dict(zip(axes, values, strict=True))}
+
     def is_baseline(self, number: int) -> bool:
-        """Whether the search trial of this number belongs to the baseline: an even, fixed share."""
-        share = self.baseline_share
-        return math.ceil((number + 1) * share) > math.ceil(number * share)
+        """Whether the search trial of this number belongs to the baseline: an even, fixed share.
+
+        Where either has fewer configurations than its share, the other has the rest: none is run twice.
+        """
+        return self._baselines(number + 1) > self._baselines(number)
+
+    def _baselines(self, trials: int) -> int:
+        """Return how many of the first search trials are the baseline's."""
+        share = math.ceil(trials * self.baseline_share)
+        return int(min(max(share, trials - self.size("dlfa")), self.size("none")))
+
+    def _searched(self, fusion: str) -> dict[str, BaseDistribution]:
+        return {
+            name: distribution
+            for name, distribution in self.distributions.items()
+            if fusion == "dlfa" or name not in (_LAYER, _RATIO)
+        }
 
     def plan(self, seed: int) -> Callable[[int], Params]:
         """Return what is fixed for each search trial, by its number, before the sampler fills in the rest.
@@ -105,7 +138,7 @@ class SearchSpace:
         def fixed(number: int) -> Params:
             if self.is_baseline(number):
                 return {"fusion": "none"}
-            earlier = number - math.ceil(number * self.baseline_share)
+            earlier = number - self._baselines(number)
             return {"fusion": "dlfa"} | ({_LAYER: order[earlier]} if earlier < len(order) else {})
 
         return fixed
@@ -141,6 +174,16 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
     number = trial.suggest_categorical(name, distribution.choices)
     assert isinstance(number, (int, float))
     return number
+
+
+def _points(distribution: BaseDistribution) -> Sequence[Any] | None:
+    """Return all values that there are, or nothing of a range of floats."""
+    if isinstance(distribution, FloatDistribution):
+        return (distribution.low,) if distribution.low == distribution.high else None
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    assert isinstance(distribution, CategoricalDistribution)
+    return distribution.choices
 
 
 def _ends(distribution: BaseDistribution) -> tuple[int | float, int | float]:

@@ -44,6 +44,7 @@ from orchestrator.search import (
     interrupted_to_waiting,
     make_sampler,
     open_storage,
+    run_of,
 )
 from orchestrator.settings import SETTINGS, write_settings
 from orchestrator.space import Params
@@ -287,14 +288,14 @@ class _Driver:
         settings = self.prepared.settings
         study = self._study("confirm", optuna.pruners.NopPruner())
         known = {
-            (tuple(sorted((t.params or t.system_attrs["fixed_params"]).items())), t.user_attrs["seed"]): t.number
+            run_of(t.params or t.system_attrs["fixed_params"], t.user_attrs["seed"]): t.number
             for t in study.get_trials(deepcopy=False)
         }
         numbers = []
         # Seeds outside, so that an early end leaves every configuration with as many; none is the search's own.
         for seed in range(settings.seed + 1, settings.seed + 1 + settings.confirm_seeds):
             for params in best_configurations(search):
-                key = (tuple(sorted(params.items())), seed)
+                key = run_of(params, seed)
                 if key not in known:
                     known[key] = len(known)
                     study.enqueue_trial(params, user_attrs={"seed": seed})

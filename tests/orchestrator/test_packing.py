@@ -140,6 +140,13 @@ def test_a_search_that_learns_nothing_from_its_trials_fills_the_memory(prepared:
     slots, (line,) = packed(other, Measured(memory(8, 80)), gpus=4)
     assert slots.count == 32
     assert line.endswith("8 on each GPU (as many as fit with room to spare)")
+    # 31 trials on 4 GPUs: the last GPU of 4 has one fewer
+    slots, (line,) = packed(other, Measured(memory(1, 80)), gpus=4, trials=31)
+    assert slots.count == 32
+    assert line.endswith("8 on each GPU (64 would fit, but so many at a time are of no use to a search of 31 trials)")
+    slots, said = packed(other, Measured(), gpus=4, trials=4)
+    assert (slots.count, slots.gpus) == (4, 1)
+    assert said == ["GPUs are not shared: more than 4 at a time are of no use to a search of 4 trials"]
 
 
 def test_the_type_with_the_least_room_decides(prepared: Prepared) -> None:

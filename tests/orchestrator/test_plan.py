@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from rich.console import Console
 from toy import write_toy
 
@@ -15,6 +16,7 @@ import orchestrator.plan
 from dlfa.config import DataConfig, TrialConfig
 from dlfa.errors import ConfigError, DataError
 from dlfa.memory import GpuMemory
+from orchestrator.choices import Sampler
 from orchestrator.display import duration
 from orchestrator.events import TrialRef
 from orchestrator.plan import dry_run
@@ -120,6 +122,18 @@ def test_a_grid_has_so_many_trials(settings: SweepSettings) -> None:
     grid = replace(settings, sampler="grid")
     assert prepare(replace(grid, trials=22)).settings.trials == 22
     assert refusal(replace(grid, trials=23)) == "--trials: 23 is not allowed; allowed: 1..22, the points of the grid"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_search_has_so_many_trials(settings: SweepSettings, sampler: Sampler) -> None:
+    text = yaml.safe_load(settings.space)
+    rates = text["search"]["learning_rate"]["grid"]
+    text["search"]["learning_rate"] = {"choices": rates}
+    finite = replace(settings, sampler=sampler, space=yaml.safe_dump(text))
+    assert prepare(replace(finite, trials=22)).settings.trials == 22
+    assert refusal(replace(finite, trials=23)) == (
+        "--trials: 23 is not allowed; allowed: 1..22, the points of the space: none is run twice"
+    )
 
 
 def test_a_budget_must_have_as_many_steps_as_reports(settings: SweepSettings) -> None:

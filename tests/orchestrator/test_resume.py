@@ -16,7 +16,10 @@ from orchestrator.settings import SETTINGS, SweepSettings, read_settings, write_
 
 SPACE = """
 task: udpos
-search: {fusion_layer: {low: 1, high: L-1}, reduction_ratio: 2, learning_rate: 1e-3}
+search:
+  fusion_layer: {low: 1, high: L-1}
+  reduction_ratio: 2
+  learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true, grid: [1.0e-3]}
 max_length: 64
 """
 

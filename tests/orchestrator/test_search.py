@@ -27,13 +27,14 @@ from orchestrator.choices import PRUNERS, SAMPLERS
 from orchestrator.events import SweepObserver, TrialRef
 from orchestrator.pruning import make_pruner
 from orchestrator.search import (
+    _DRAWS,
     StudySearch,
     best_configurations,
     interrupted_to_waiting,
     make_sampler,
     open_storage,
 )
-from orchestrator.space import Params, load_space
+from orchestrator.space import Params, SearchSpace, load_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -114,6 +115,7 @@ def make_search(
     study: optuna.Study,
     *,
     total: int = 100,
+    space: SearchSpace = SPACE,
     fixed: Callable[[int], Params] = PLAN,
     sampler: str = "random",
     observers: Sequence[SweepObserver] = (),
@@ -123,7 +125,7 @@ def make_search(
     return StudySearch(
         study,
         phase="search",
-        space=SPACE,
+        space=space,
         total=total,
         fixed=lambda number: (fixed(number), SEED),
         sampler=lambda number: make_sampler(sampler, 1000 + number),
@@ -188,7 +190,7 @@ def add(
             value=value,
             params=dict(params),
             distributions={"fusion": CategoricalDistribution(("dlfa", "none")), **distributions},
-            user_attrs=dict(attrs or {}),
+            user_attrs={"seed": SEED} | dict(attrs or {}),
             intermediate_values=dict(enumerate(scores, start=1)),
         )
     )
@@ -960,7 +962,8 @@ def test_a_large_sweep_is_sampled_from_its_newest_trials_and_its_best() -> None:
     assert any(trial not in newest for trial in best)
     expected = [trial for trial in known if trial in best or trial in newest or trial.state == TrialState.RUNNING]
     assert [trial.params for trial in spy.shown] == [trial.params for trial in expected]
-    assert [trial.number for trial in spy.shown] == list(range(1, len(expected) + 1))
+    # Numbers of its own, in the same order; those below are the new trial's, however often it is drawn.
+    assert [trial.number for trial in spy.shown] == list(range(_DRAWS, _DRAWS + len(expected)))
 
 
 def test_a_large_sweep_s_good_trials_are_those_of_all() -> None:
@@ -993,6 +996,91 @@ def test_what_a_large_sweep_samples_depends_on_the_study_alone(tmp_path: Path) -
         name: [t.number for t in best] for name, best in search._best.items()
     }
     assert [resumed.suggest(name) for name in "abc"] == [search.suggest(name) for name in "abc"]
+
+
+# --- what is never run twice
+
+FINITE = load_space(
+    """
+    task: udpos
+    search:
+      fusion_layer: {low: 1, high: L-1}
+      reduction_ratio: {choices: [2, 4]}
+      learning_rate: {choices: [1.0e-5, 1.0e-4, 1.0e-3]}
+    """,
+    "my.yaml",
+    "udpos",
+    EncoderShape(layers=4, hidden_size=32, vocabulary=100, max_positions=128),
+)
+POINTS = 3 + 3 * 2 * 3
+"""Of `FINITE`: the baseline's and DLFA's."""
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_search_runs_no_configuration_twice_and_can_run_all(tmp_path: Path, sampler: str, at_a_time: int) -> None:
+    begun: list[Params] = []
+    for driver in range(3):  # each goes on where the one before was killed
+        study = open_study(tmp_path, Always() if driver == 1 else None)
+        interrupted_to_waiting(study)
+        search = make_search(study, total=POINTS, space=FINITE, fixed=FINITE.plan(SEED), sampler=sampler)
+        live: list[str] = []
+        for number in range(POINTS):
+            assigned = search.suggest(f"{driver} {number}")
+            if assigned == search.FINISHED or (driver < 2 and number == 8):
+                break
+            params = assigned["params"]
+            begun += [params] if params not in begun else []
+            live.append(f"{driver} {number}")
+            if len(live) == at_a_time:
+                name, score = live.pop(0), landscape(params)
+                if number == 5:
+                    search.on_report(name, {"error": "out of memory"})
+                elif not report(search, name, 1, score):
+                    finish(search, name, [score] * REPORTS)
+    trials = open_study(tmp_path).get_trials()
+    assert len(trials) == len(begun) == POINTS
+    assert {trial.state for trial in trials} >= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    assert len({tuple(sorted(trial.params.items())) for trial in trials}) == POINTS
+
+
+def test_a_sampler_that_likes_what_was_run_is_asked_for_something_near() -> None:
+    # One configuration is far better than all others, so that TPE by itself proposes little else.
+    study = optuna.create_study(direction="maximize", study_name="search")
+    best: Params = {"fusion": "dlfa", "fusion_layer": 2, "reduction_ratio": 4, "learning_rate": 1e-4}
+    search = make_search(study, space=FINITE, fixed=lambda number: {"fusion": "dlfa"}, sampler="tpe")
+    scores = {}
+    for number in range(16):
+        params = search.suggest(str(number))["params"]
+        scores[number] = 90.0 - 10 * sum(params[name] != value for name, value in best.items())
+        finish(search, str(number), [scores[number]] * REPORTS)
+    assert len({tuple(sorted(trial.params.items())) for trial in study.get_trials()}) == 16
+    assert max(scores.values()) == 90
+    # The two that are left of 18 are none of those one step away from the best.
+    assert sum(score == 80 for score in scores.values()) == 2 + 1 + 2
+
+
+def test_another_seed_is_another_run() -> None:
+    study = optuna.create_study(direction="maximize", study_name="search")
+    only: Params = {"fusion": "none", "learning_rate": 1e-4}
+    distributions = {"fusion": CategoricalDistribution(("dlfa", "none")), **FINITE.distributions}
+    for rate in (1e-5, 1e-4, 1e-3):
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=only | {"learning_rate": rate},
+                distributions={name: distributions[name] for name in only},
+                value=80.0,
+                user_attrs={"seed": SEED + (rate == 1e-4)},
+            )
+        )
+    search = make_search(study, space=FINITE, fixed=lambda number: {"fusion": "none"})
+    assert search.suggest("a")["params"] == only
+
+
+def test_what_is_planned_in_full_is_run_as_planned() -> None:
+    study = optuna.create_study(direction="maximize", study_name="search")
+    search = make_search(study, space=FINITE, fixed=lambda number: dict(BASELINE))
+    assert [search.suggest(name)["params"] for name in "ab"] == [BASELINE] * 2
 
 
 def test_samplers() -> None:

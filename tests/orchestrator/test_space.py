@@ -212,6 +212,64 @@ def test_a_plan_needs_no_memory() -> None:
     assert [plan(number) for number in reversed(range(20))] == forward[::-1]
 
 
+FINITE = {"learning_rate": {"choices": [1e-5, 2e-5, 4e-5]}, "fusion_layer": {"low": 1, "high": 9, "step": 4}}
+"""With `SEARCH`: 3 points for the baseline, and 3 x 3 x 2 for DLFA."""
+
+
+def test_how_many_configurations_there_are() -> None:
+    space = load(MINIMAL)
+    assert (space.size("dlfa"), space.size("none")) == (math.inf, math.inf)
+    space = with_search(**FINITE)
+    assert (space.size("dlfa"), space.size("none")) == (18, 3)
+    space = with_search(learning_rate=2e-5, batch_size={"low": 8, "high": 64, "log": True})
+    assert (space.size("dlfa"), space.size("none")) == (11 * 2 * 57, 57)
+    # a range of one number is a number
+    space = with_search(learning_rate={"low": 2e-5, "high": 2e-5})
+    assert (space.size("dlfa"), space.size("none")) == (22, 1)
+
+
+def test_all_configurations() -> None:
+    space = with_search(**FINITE)
+    points = list(space.configurations({"fusion": "dlfa"}, 1))
+    assert len(points) == len({tuple(sorted(point.items())) for point in points}) == 18
+    assert all(sampled(space, point) == point for point in points)
+    assert list(space.configurations({"fusion": "dlfa"}, 1)) == points
+    assert list(space.configurations({"fusion": "dlfa"}, 2)) != points
+    assert {tuple(sorted(point.items())) for point in space.configurations({"fusion": "none"}, 1)} == {
+        (("fusion", "none"), ("learning_rate", rate)) for rate in (1e-5, 2e-5, 4e-5)
+    }
+    fifth = list(space.configurations({"fusion": "dlfa", "fusion_layer": 5}, 1))
+    assert len(fifth) == 6
+    assert {point["fusion_layer"] for point in fifth} == {5}
+
+
+@pytest.mark.parametrize(
+    ("rates", "share", "baselines"),
+    [
+        ([1e-5, 2e-5, 4e-5], 0.2, 3),  # a fifth of 21 is 5: the rest is DLFA's
+        ([1e-5], 0.2, 1),
+        ([1e-5, 2e-5, 4e-5], 0.9, 3),
+        ([1e-5 * 2**n for n in range(12)], 0.2, 12),  # DLFA has 72, the baseline the rest of 84
+    ],
+)
+def test_neither_baseline_nor_method_has_more_trials_than_configurations(
+    rates: list[float], share: float, baselines: int
+) -> None:
+    section = SEARCH | FINITE | {"learning_rate": {"choices": rates}}
+    space = load({**MINIMAL, "baseline_share": share, "search": section})
+    total = int(space.size("dlfa") + space.size("none"))
+    plan = space.plan(1)
+    fusions = [plan(number)["fusion"] for number in range(total)]
+    assert fusions.count("none") == baselines == space.size("none")
+    assert fusions.count("dlfa") == space.size("dlfa")
+    # its share comes first, as far as there is anything to try
+    for trials in range(total + 1):
+        assert fusions[:trials].count("none") >= min(math.ceil(Fraction(str(share)) * trials), baselines)
+    layers = [plan(number).get("fusion_layer") for number in range(total) if fusions[number] == "dlfa"]
+    assert sorted(layers[:3]) == [1, 5, 9]  # type: ignore[type-var]
+    assert set(layers[3:]) == {None}
+
+
 # --- grids
 
 
