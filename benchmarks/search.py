@@ -295,8 +295,8 @@ class _Ours:
 
     def begin(self, name: str) -> Params | None:
         """Return the parameters of the next trial, or nothing where there is none."""
-        params: Params = self._search.suggest(name)
-        return None if params == StudySearch.FINISHED else params
+        params: Any = self._search.suggest(name)
+        return None if params == StudySearch.FINISHED else dict(params)
 
     def report(self, name: str, step: int, curve: Sequence[float]) -> bool:
         """Return whether a trial ends with a report."""

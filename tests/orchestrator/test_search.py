@@ -33,6 +33,7 @@ from orchestrator.search import (
     interrupted_to_waiting,
     make_sampler,
     open_storage,
+    run_of,
 )
 from orchestrator.space import Params, SearchSpace, load_space
 
@@ -1041,23 +1042,27 @@ def test_a_search_runs_no_configuration_twice_and_can_run_all(tmp_path: Path, sa
     trials = open_study(tmp_path).get_trials()
     assert len(trials) == len(begun) == POINTS
     assert {trial.state for trial in trials} >= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
-    assert len({tuple(sorted(trial.params.items())) for trial in trials}) == POINTS
+    assert len({run_of(trial.params, SEED) for trial in trials}) == POINTS
 
 
-def test_a_sampler_that_likes_what_was_run_is_asked_for_something_near() -> None:
-    # One configuration is far better than all others, so that TPE by itself proposes little else.
+def test_a_sampler_that_likes_what_was_run_is_asked_for_something_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One configuration is far better than all others, so that TPE by itself proposes it again and again.
     study = optuna.create_study(direction="maximize", study_name="search")
     best: Params = {"fusion": "dlfa", "fusion_layer": 2, "reduction_ratio": 4, "learning_rate": 1e-4}
     search = make_search(study, space=FINITE, fixed=lambda number: {"fusion": "dlfa"}, sampler="tpe")
-    scores = {}
+
+    def any_other(space: SearchSpace, fixed: Params, seed: int) -> Iterator[Params]:
+        raise AssertionError("nobody asked the sampler")
+
+    monkeypatch.setattr(SearchSpace, "configurations", any_other)
+    scores = []
     for number in range(16):
         params = search.suggest(str(number))["params"]
-        scores[number] = 90.0 - 10 * sum(params[name] != value for name, value in best.items())
-        finish(search, str(number), [scores[number]] * REPORTS)
-    assert len({tuple(sorted(trial.params.items())) for trial in study.get_trials()}) == 16
-    assert max(scores.values()) == 90
-    # The two that are left of 18 are none of those one step away from the best.
-    assert sum(score == 80 for score in scores.values()) == 2 + 1 + 2
+        scores.append(90.0 - 10 * sum(params[name] != value for name, value in best.items()))
+        finish(search, str(number), [scores[-1]] * REPORTS)
+    assert len({run_of(trial.params, SEED) for trial in study.get_trials()}) == 16
+    # The best one, and the five that differ from it in one parameter, are none of the two that are left of 18.
+    assert sorted(scores)[-6:] == [80.0] * 5 + [90.0]
 
 
 def test_another_seed_is_another_run() -> None:

@@ -1,6 +1,7 @@
 """Search spaces: what ships, what is fixed before sampling, grids, and every error of a file in one line."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
@@ -244,30 +245,29 @@ def test_all_configurations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rates", "share", "baselines"),
+    ("search", "share", "points"),
     [
-        ([1e-5, 2e-5, 4e-5], 0.2, 3),  # a fifth of 21 is 5: the rest is DLFA's
-        ([1e-5], 0.2, 1),
-        ([1e-5, 2e-5, 4e-5], 0.9, 3),
-        ([1e-5 * 2**n for n in range(12)], 0.2, 12),  # DLFA has 72, the baseline the rest of 84
+        ({}, 0.2, (3, 18)),  # a fifth of 21 is 5: the rest is DLFA's
+        ({"learning_rate": 2e-5}, 0.2, (1, 6)),
+        ({}, 0.9, (3, 18)),
+        ({"fusion_layer": 5, "reduction_ratio": 4}, 0.2, (3, 3)),  # DLFA has no more: the rest is the baseline's
     ],
 )
 def test_neither_baseline_nor_method_has_more_trials_than_configurations(
-    rates: list[float], share: float, baselines: int
+    search: Mapping[str, object], share: float, points: tuple[int, int]
 ) -> None:
-    section = SEARCH | FINITE | {"learning_rate": {"choices": rates}}
-    space = load({**MINIMAL, "baseline_share": share, "search": section})
-    total = int(space.size("dlfa") + space.size("none"))
+    space = load({**MINIMAL, "baseline_share": share, "search": SEARCH | FINITE | dict(search)})
     plan = space.plan(1)
-    fusions = [plan(number)["fusion"] for number in range(total)]
-    assert fusions.count("none") == baselines == space.size("none")
-    assert fusions.count("dlfa") == space.size("dlfa")
-    # its share comes first, as far as there is anything to try
-    for trials in range(total + 1):
-        assert fusions[:trials].count("none") >= min(math.ceil(Fraction(str(share)) * trials), baselines)
-    layers = [plan(number).get("fusion_layer") for number in range(total) if fusions[number] == "dlfa"]
-    assert sorted(layers[:3]) == [1, 5, 9]  # type: ignore[type-var]
-    assert set(layers[3:]) == {None}
+    fixed = [plan(number) for number in range(sum(points))]
+    fusions = [params["fusion"] for params in fixed]
+    assert (fusions.count("none"), fusions.count("dlfa")) == points == (space.size("none"), space.size("dlfa"))
+    # Its share comes first, as far as there is anything to try.
+    for trials in range(len(fusions) + 1):
+        assert fusions[:trials].count("none") >= min(math.ceil(Fraction(str(share)) * trials), points[0])
+    layers = [params.get("fusion_layer") for params in fixed if params["fusion"] == "dlfa"]
+    tried = len(space.grid["fusion_layer"])
+    assert set(layers[:tried]) == set(space.grid["fusion_layer"])
+    assert set(layers[tried:]) == {None}
 
 
 # --- grids
