@@ -3,7 +3,7 @@
     python benchmarks/search.py
 
 Replays a recorded grid through the real searcher and pruner, at no training cost: what is searched are the grid's
-points, with their scores, and each report costs as much as any other. Every way to search starts 200 times, on the
+points, with their scores, and each report costs as much as any other. Every way to search starts 100 times, on the
 curves of either seed in turn, and is measured by the share of the grid's training after which a DLFA trial that ran
 its full budget is within 0.1 points of the grid's best of DLFA. The baseline's trials are no goal, but cost training,
 as in a sweep; "alone" is the share without them. Beside them stands what Trainer.hyperparameter_search hands its
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", type=Path, default=_HERE / "grid.parquet", help="a recorded grid")
     parser.add_argument("--record", type=Path, nargs="+", metavar="SWEEP", help="folders of sweeps to make it from")
-    parser.add_argument("--seeds", type=COUNT, default=200, help="replays of every way to search (default 200)")
+    parser.add_argument("--seeds", type=COUNT, default=100, help="replays of every way to search (default 100)")
     parser.add_argument(
         "--slots",
         type=COUNT,

@@ -54,11 +54,11 @@ def prepare(settings: SweepSettings) -> Prepared:
         allowed = f"0..{2**31 - 1 - settings.confirm_seeds}"
         raise ConfigError(f"--seed: {settings.seed} is not allowed; allowed: {allowed}")
     if settings.sampler == "grid":
-        most, points = float(len(space.grid_points(settings.seed))), "the points of the grid"
+        most, those = float(len(space.grid_points(settings.seed))), "the points of the grid"
     else:
-        most, points = space.size("dlfa") + space.size("none"), "the points of the space: none is run twice"
+        most, those = space.points, "the points of the space: none is run twice"
     if settings.trials > most:
-        raise ConfigError(f"--trials: {settings.trials} is not allowed; allowed: 1..{most:.0f}, {points}")
+        raise ConfigError(f"--trials: {settings.trials} is not allowed; allowed: 1..{most:.0f}, {those}")
     settings = replace(settings, data=replace(settings.data, fingerprints={}))  # of the data as it is now
     baseline = TrialRef(phase="search", number=0, params={"fusion": "none"}, seed=settings.seed)
     config = settings.trial_config(space, baseline, ComputeConfig())

@@ -5,7 +5,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib.resources import files
 from typing import Any
@@ -50,7 +50,7 @@ class SearchSpace:
 
     task: str
     trials: int
-    """Trials of the search phase."""
+    """Trials of the search phase: the file's, or 60, or where it has fewer points as many."""
 
     baseline_share: Fraction
     """Share of the search trials that tunes the baseline, at least one in five."""
@@ -91,6 +91,11 @@ class SearchSpace:
         """Return how many configurations of a fusion there are; infinite where a range of floats is searched."""
         points = map(_points, self._searched(fusion).values())
         return math.prod(math.inf if values is None else len(values) for values in points)
+
+    @property
+    def points(self) -> float:
+        """Configurations of both fusions, of which a search tries each once."""
+        return self.size("dlfa") + self.size("none")
 
     def configurations(self, fixed: Params, seed: int) -> Iterator[Params]:
         """Yield all configurations with some parameters fixed, in an order drawn from a seed.
@@ -263,7 +268,7 @@ def load_space(text: str, where: str, task: str, shape: EncoderShape) -> SearchS
         raise ConfigError(
             f"{where}.training.micro_batch_size: {micro} is not allowed; allowed: 1..{lowest}, the lowest batch_size"
         )
-    return SearchSpace(
+    space = SearchSpace(
         task=task,
         trials=settings.trials,
         baseline_share=Fraction(str(settings.baseline_share)),
@@ -273,6 +278,7 @@ def load_space(text: str, where: str, task: str, shape: EncoderShape) -> SearchS
         training=settings.training,
         max_length=settings.max_length,
     )
+    return space if "trials" in rest else replace(space, trials=int(min(settings.trials, space.points)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -219,11 +219,14 @@ FINITE = {"learning_rate": {"choices": [1e-5, 2e-5, 4e-5]}, "fusion_layer": {"lo
 
 def test_how_many_configurations_there_are() -> None:
     space = load(MINIMAL)
-    assert (space.size("dlfa"), space.size("none")) == (math.inf, math.inf)
+    assert (space.size("dlfa"), space.size("none"), space.trials) == (math.inf, math.inf, 60)
     space = with_search(**FINITE)
     assert (space.size("dlfa"), space.size("none")) == (18, 3)
+    assert (space.points, space.trials) == (21, 21)
+    assert load({"trials": 30, **MINIMAL, "search": SEARCH | FINITE}).trials == 30  # to be refused, not cut
     space = with_search(learning_rate=2e-5, batch_size={"low": 8, "high": 64, "log": True})
     assert (space.size("dlfa"), space.size("none")) == (11 * 2 * 57, 57)
+    assert space.trials == 60
     # a range of one number is a number
     space = with_search(learning_rate={"low": 2e-5, "high": 2e-5})
     assert (space.size("dlfa"), space.size("none")) == (22, 1)
