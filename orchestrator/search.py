@@ -50,7 +50,7 @@ sees, and among the others it gives the newest most weight.
 
 
 _DRAWS = 20
-"""How often a sampler is asked for a configuration that has not been run."""
+"""How often a sampler is asked for a configuration that has not been run; then any of those left is as good."""
 
 
 def open_storage(path: Path) -> optuna.storages.BaseStorage:
