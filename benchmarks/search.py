@@ -56,7 +56,7 @@ _SHARE = 0.15
 """Of the grid's training: where what was found is compared."""
 
 _LIMIT = 0.6
-"""Of the grid's training: where a replay ends, unless every point has been tried before."""
+"""Of the grid's training: where a replay ends that has found nothing near, unless it has tried every point before."""
 
 Point = tuple[int, int, float]
 """Fusion layer and reduction ratio, both 0 for the baseline, and learning rate."""

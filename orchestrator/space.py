@@ -159,7 +159,7 @@ class SearchSpace:
                 raise ConfigError(
                     f"--sampler: 'grid' is not allowed; allowed: tpe, random, because search.{name} has no grid: [...]"
                 )
-        shared = {name: points for name, points in self.grid.items() if name not in (_LAYER, _RATIO)}
+        shared = {name: self.grid[name] for name in self._searched("none")}
         chance = random.Random(seed)
         points: list[Params] = []
         for fusion, axes in (("none", shared), ("dlfa", self.grid)):
