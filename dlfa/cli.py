@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, TrialConfig
 from dlfa.errors import ConfigError
 from dlfa.flags import COUNT, FROM_ZERO, Parser, add_data_flags, data_path, guarded, languages, number, writable
+from dlfa.fusions import FUSIONS
 from dlfa.inputs import encoder_source
 from dlfa.tasks import TASKS
 
@@ -34,13 +35,16 @@ def _parser() -> Parser:
     parser.add_argument("--task", choices=tuple(TASKS), required=True)
     add_data_flags(parser)
     parser.add_argument(
-        "--fusion", choices=("dlfa", "none"), default="dlfa", help="none is the baseline (default dlfa)"
+        "--fusion",
+        choices=tuple(FUSIONS),
+        default="dlfa",
+        help=f"what the head reads (default dlfa): {'; '.join(f'{f.name}: {f.summary}' for f in FUSIONS.values())}",
     )
-    parser.add_argument("--fusion-layer", metavar="L", type=FROM_ZERO, help="the layer fused with the last")
-    parser.add_argument("--reduction-ratio", metavar="R", type=COUNT, help="AIF's reduction ratio")
+    parser.add_argument("--fusion-layer", metavar="L", type=FROM_ZERO, help="the lower layer of dlfa, gate and mean")
+    parser.add_argument("--reduction-ratio", metavar="R", type=COUNT, help="of dlfa and gate")
     parser.add_argument("--learning-rate", metavar="X", type=_RATE, required=True)
     parser.add_argument(
-        "--head-learning-rate", metavar="X", type=_RATE, help="of AIF and head (default: the encoder's)"
+        "--head-learning-rate", metavar="X", type=_RATE, help="of the new parameters (default: the encoder's)"
     )
     parser.add_argument("--batch-size", metavar="N", type=COUNT, default=32)
     parser.add_argument("--max-length", metavar="N", type=COUNT, default=128, help="window in pieces (default 128)")

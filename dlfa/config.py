@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dlfa.errors import ConfigError
+from dlfa.fusions import FUSIONS
 from dlfa.untrusted import printable
 
 __all__ = [
@@ -64,35 +65,39 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Encoder and fusion; layer and ratio belong to `fusion: dlfa` alone."""
+    """Encoder and fusion; which fusions have a layer and a ratio, `dlfa.fusions` says."""
 
     encoder: str
     """Folder or hub id of a Hugging Face encoder."""
 
-    fusion: Literal["dlfa", "none"] = "dlfa"
-    """`none` is the baseline: the same head on the last layer."""
+    fusion: str = "dlfa"
+    """A name in `dlfa.fusions.FUSIONS`; `none` is the baseline: the same head on the last layer."""
 
     fusion_layer: int | None = None
     """The lower layer l that is fused with the last; 0 is the embedding layer's output."""
 
     reduction_ratio: int | None = None
-    """AIF's reduction ratio r: its hidden size is max(1, E // r)."""
+    """The reduction ratio r of AIF or of the gate: E // r is what its branches squeeze E to."""
 
     dropout: float = 0.1
     """Probability of dropout before the classifier."""
 
     def __post_init__(self) -> None:
-        fused = self.fusion == "dlfa"
+        if self.fusion not in FUSIONS:
+            hint = suggestion(self.fusion, FUSIONS)
+            raise ConfigError(f"fusion: {self.fusion!r} is not allowed{hint}; allowed: {', '.join(FUSIONS)}")
+        has = FUSIONS[self.fusion].parameters
         layer, ratio = self.fusion_layer, self.reduction_ratio
+        no = f"no value, because fusion is {self.fusion}"
         _require(
             self,
             fusion_layer=(
-                (layer is not None and layer >= 0) if fused else layer is None,
-                "a layer, at least 0" if fused else "no value, because fusion is none",
+                (layer is not None and layer >= 0) if "fusion_layer" in has else layer is None,
+                "a layer, at least 0" if "fusion_layer" in has else no,
             ),
             reduction_ratio=(
-                (ratio is not None and ratio >= 1) if fused else ratio is None,
-                "a whole number, at least 1" if fused else "no value, because fusion is none",
+                (ratio is not None and ratio >= 1) if "reduction_ratio" in has else ratio is None,
+                "a whole number, at least 1" if "reduction_ratio" in has else no,
             ),
             dropout=(0 <= self.dropout < 1, "in [0, 1)"),
         )

@@ -1,6 +1,6 @@
-"""The method as a network: encoders, the fusion of two of their layers, and heads."""
+"""The method as a network: encoders, the fusion of their layers, and heads."""
 
-from dlfa.model.aif import AIF
+from dlfa.fusions import AIF, DLFA
 from dlfa.model.build import Classifier, build_model
 from dlfa.model.encoder import (
     EncoderShape,
@@ -10,7 +10,6 @@ from dlfa.model.encoder import (
     load_encoder,
     load_tokenizer,
 )
-from dlfa.model.fusion import DLFA
 from dlfa.model.heads import PairHead, TaggingHead
 from dlfa.model.persistence import load_model, save_model, saved_window
 from dlfa.model.table import restricted_table

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from dlfa.config import ModelConfig
 from dlfa.errors import ConfigError
+from dlfa.fusions import FUSIONS, FusionShape
 from dlfa.model.encoder import EncoderShape, encoder_shape, load_encoder
-from dlfa.model.fusion import DLFA
 from dlfa.model.heads import HEADS, PairHead, TaggingHead
 from dlfa.tasks import Kind
 
@@ -20,12 +20,13 @@ __all__ = ["Classifier", "build_model"]
 
 
 class Classifier(nn.Module):
-    """An encoder whose last layer, alone or fused with a lower one, is read by a head at some positions.
+    """An encoder whose hidden states, fused, are read by a head at some positions.
 
     Args:
         encoder: A Hugging Face encoder with L + 1 hidden states.
-        fusion: Fuses a lower layer with the last; none: the head reads the last layer.
-        fusion_layer: l, in 0..L-1; 0 is the embedding layer's output; none without fusion.
+        fusion: Makes what the head reads out of hidden states: see `dlfa.fusions`.
+        reads: Indices of the hidden states that the fusion reads, ascending; 0 is the embedding layer's output, and
+            the last one is L.
         head: From hidden states at labelled positions to logits.
         kind: Form of the examples that the head is for.
         labels: Names of the labels, in the order of the logits.
@@ -35,17 +36,16 @@ class Classifier(nn.Module):
         self,
         *,
         encoder: PreTrainedModel,
-        fusion: DLFA | None,
-        fusion_layer: int | None,
+        fusion: nn.Module,
+        reads: Sequence[int],
         head: TaggingHead | PairHead,
         kind: Kind,
         labels: Sequence[str],
     ) -> None:
         super().__init__()
-        assert (fusion is None) == (fusion_layer is None)
         self.encoder = encoder
         self.fusion = fusion
-        self.fusion_layer = fusion_layer
+        self.reads = tuple(reads)
         self.head = head
         self.kind = kind
         self.labels = tuple(labels)
@@ -72,11 +72,12 @@ class Classifier(nn.Module):
         inputs = {"input_ids": input_ids_BT, "attention_mask": attention_mask_BT}
         if self._has_token_types:
             inputs["token_type_ids"] = token_types_BT
-        if self.fusion is None or self.fusion_layer is None:
-            h_BTE = self.encoder(**inputs).last_hidden_state
+        if len(self.reads) == 1:  # the last layer's alone: the others need not be kept
+            states = [self.encoder(**inputs).last_hidden_state]
         else:
             hidden_states = self.encoder(**inputs, output_hidden_states=True).hidden_states
-            h_BTE = self.fusion(hidden_states[self.fusion_layer], hidden_states[-1], attention_mask_BT)
+            states = [hidden_states[index] for index in self.reads]
+        h_BTE = self.fusion(*states, attention_mask_BT=attention_mask_BT)
         # In bf16 the best two of many labels are often equal, and the lower index would win.
         with torch.autocast(h_BTE.device.type, enabled=False):
             logits_WC: Tensor = self.head(h_BTE[row_W, column_W].float())
@@ -87,9 +88,8 @@ class Classifier(nn.Module):
         return list(self.encoder.parameters())
 
     def new_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that no pretraining has seen: AIF's and the head's."""
-        fusion = [] if self.fusion is None else list(self.fusion.parameters())
-        return fusion + list(self.head.parameters())
+        """Return the parameters that no pretraining has seen: the fusion's and the head's."""
+        return [*self.fusion.parameters(), *self.head.parameters()]
 
 
 def build_model(config: ModelConfig, kind: Kind, labels: Sequence[str]) -> Classifier:
@@ -111,9 +111,15 @@ def build_model(config: ModelConfig, kind: Kind, labels: Sequence[str]) -> Class
     encoder = load_encoder(config.encoder)
     spread = getattr(encoder.config, "initializer_range", 0.02)
     head = HEADS[kind](shape.hidden_size, len(labels), config.dropout, initializer_range=spread)
-    fusion = None if config.reduction_ratio is None else DLFA(shape.hidden_size, config.reduction_ratio)
+    sizes = FusionShape(
+        hidden_size=shape.hidden_size,
+        layers=shape.layers,
+        fusion_layer=config.fusion_layer,
+        reduction_ratio=config.reduction_ratio,
+    )
+    fusion = FUSIONS[config.fusion]
     model = Classifier(
-        encoder=encoder, fusion=fusion, fusion_layer=config.fusion_layer, head=head, kind=kind, labels=labels
+        encoder=encoder, fusion=fusion.build(sizes), reads=fusion.reads(sizes), head=head, kind=kind, labels=labels
     )
     return model.train()
 
