@@ -49,7 +49,8 @@ from orchestrator.events import TrialRef
 from orchestrator.pruning import ReportScheduler, make_pruner
 from orchestrator.resources import local
 from orchestrator.search import StudySearch, make_sampler, open_storage
-from orchestrator.space import Params, load_space, packaged_space
+from orchestrator.space import Params
+from orchestrator.space_file import load_space, packaged_space
 from orchestrator.sweep import SPOOL, STUDY
 from orchestrator.tracking import InputSet, MlflowTracker
 

@@ -45,7 +45,8 @@ from dlfa.model import EncoderShape
 from orchestrator import report
 from orchestrator.pruning import make_pruner
 from orchestrator.search import StudySearch, make_sampler
-from orchestrator.space import Params, SearchSpace, load_space
+from orchestrator.space import Params, SearchSpace
+from orchestrator.space_file import load_space
 
 _HERE = Path(__file__).parent
 _REPORTS = 6

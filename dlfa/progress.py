@@ -23,7 +23,8 @@ class Report:
     """What selects and prunes, in percent."""
 
     metrics: Mapping[str, float]
-    """`dev/<language>/<metric>` in percent, and `train/loss`, the mean over labels since the last report."""
+    """`dev/<language>/<metric>` in percent; `train/loss`, the mean over labels since the last report; and
+    `train/micro_batch_size`, windows per forward pass, which batch statistics are of."""
 
 
 @dataclass(kw_only=True)

@@ -134,8 +134,7 @@ def fit(
             value, metrics = evaluate()
             number = len(progress.reports) + 1
             metrics["train/loss"] = progress.loss_sum / progress.labels
-            if progress.micro_batch_size < config.batch_size:
-                metrics["train/micro_batch_size"] = progress.micro_batch_size
+            metrics["train/micro_batch_size"] = progress.micro_batch_size
             entry = Report(step=number, score=value, metrics=metrics)
             progress.add(entry, model)
             writer.wait()  # who ends a trial at a report may delete its checkpoint
@@ -223,9 +222,12 @@ def _step(
 ) -> tuple[float, int, int]:
     """Take one optimiser step with at most `micro` windows at a time, halved as often as memory runs out.
 
+    A part that was taken before memory ran out moves no running statistics: they are those of the parts that count.
+
     Returns:
         The summed loss, the number of labels it is a sum over, and how many windows at a time fit.
     """
+    statistics = [(buffer, buffer.clone()) for buffer in model.fusion.buffers()]
     while True:
         try:
             loss, labels = _gradients(model, train, windows, compute, pad, micro)
@@ -233,6 +235,8 @@ def _step(
         except RuntimeError as error:
             if micro == 1 or not out_of_memory(error):
                 raise
+        for buffer, before in statistics:
+            buffer.copy_(before)
         micro = math.ceil(micro / 2)
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
     if not (math.isfinite(loss) and bool(torch.isfinite(norm))):

@@ -148,7 +148,7 @@ def run_trial(
         return sum(main) / len(main), metrics
 
     if checkpoint is not None:
-        checkpoint = replace(checkpoint, owner=_owner(config, trained_pieces(train, pad)))
+        checkpoint = replace(checkpoint, owner=_owner(config, trained_pieces(train, pad), model))
     with small_table(model, train, config.training, pad):
         model.to(compute.device)  # within, so that a GPU never holds the table that is not trained
         reports = fit(
@@ -234,8 +234,9 @@ def _having(corpus: Corpus, languages: Sequence[str], split: Split) -> tuple[str
 def identity(config: TrialConfig) -> str:
     """Return a digest of what determines the result.
 
-    Where it is computed and cached does not, nor in how many parts a batch passes through the model, nor how seldom
-    there is a checkpoint.
+    Where it is computed and cached does not, nor how seldom there is a checkpoint. In how many parts a batch passes
+    through the model is left out, too, because a trial that ran out of memory goes on in smaller ones: that changes
+    the result of fusions with batch statistics, so reports record it.
     """
     mapping = to_mapping(config)
     del mapping["data"]["cache"], mapping["compute"]["device"], mapping["compute"]["threads"]
@@ -243,13 +244,14 @@ def identity(config: TrialConfig) -> str:
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
 
 
-def _owner(config: TrialConfig, pieces: NDArray[np.int64]) -> str:
+def _owner(config: TrialConfig, pieces: NDArray[np.int64], model: Classifier) -> str:
     """Return whose a checkpoint is.
 
     It has a row for each piece that is trained, so one of other pieces is another's, even where no fingerprints say
-    that the data has changed; and so is one of a version that trained all pieces.
+    that the data has changed; and so is one of a version that trained all pieces, or whose fusions had other weights.
     """
-    return hashlib.sha256(identity(config).encode() + pieces.astype("<i8").tobytes()).hexdigest()
+    names = "\n".join(model.state_dict())
+    return hashlib.sha256(f"{identity(config)}\n{names}\n".encode() + pieces.astype("<i8").tobytes()).hexdigest()
 
 
 def _test_scores(task: TaskSpec, source: str, by_language: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

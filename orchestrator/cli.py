@@ -218,7 +218,7 @@ def _settings(args: argparse.Namespace, storage: Path) -> "Iterator[SweepSetting
 def _task_settings(args: argparse.Namespace, storage: Path, task: str, name: str) -> "SweepSettings":
     from dlfa.model import check_weights, encoder_shape
     from orchestrator.settings import SweepSettings
-    from orchestrator.space import load_space, packaged_space
+    from orchestrator.space_file import load_space, packaged_space
 
     cache = storage / _CACHE
     encoder = encoder_source(args.encoder, cache)

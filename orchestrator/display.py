@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dlfa.fusions import BASELINE
 from orchestrator.events import Phase, TrialRef, TrialState
 
 __all__ = ["Display", "console", "describe", "duration"]
@@ -20,16 +21,14 @@ __all__ = ["Display", "console", "describe", "duration"]
 
 def describe(params: Mapping[str, str | int | float]) -> str:
     """Return a trial's parameters in a few words."""
-    rest = [
-        f"{name.replace('_', ' ')} {value:.2g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+    short = {"fusion_layer": "layer", "reduction_ratio": "ratio"}
+    words = [
+        f"{short.get(name, name.replace('_', ' '))} {value:{'.2g' if isinstance(value, float) else ''}}"
         for name, value in params.items()
-        if name not in ("fusion", "fusion_layer", "reduction_ratio", "learning_rate")
+        if name not in ("fusion", "learning_rate")
     ]
-    if params["fusion"] == "none":
-        rest.insert(0, "baseline")
-    else:
-        rest.insert(0, f"layer {params['fusion_layer']}, ratio {params['reduction_ratio']}")
-    return ", ".join([*rest, f"lr {params['learning_rate']:.2e}"])
+    arm = "baseline" if params["fusion"] == BASELINE else str(params["fusion"])
+    return ", ".join([arm, *words, f"lr {params['learning_rate']:.2e}"])
 
 
 def duration(seconds: float) -> str:

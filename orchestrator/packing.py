@@ -48,10 +48,10 @@ def packed_slots(
     if settings.gpus_per_trial != AUTO:
         return slots
     if settings.sampler == "tpe":
-        useful, beyond = settings.trials // _TRIALS_EACH // slots.count, "make a search of {} trials worse"
+        useful, beyond = prepared.trials // _TRIALS_EACH // slots.count, "make a search of {} trials worse"
     else:
-        useful, beyond = math.ceil(settings.trials / slots.count), "are of no use to a search of {} trials"
-    beyond = beyond.format(settings.trials)
+        useful, beyond = math.ceil(prepared.trials / slots.count), "are of no use to a search of {} trials"
+    beyond = beyond.format(prepared.trials)
     if useful <= 1:
         say(f"GPUs are not shared: more than {slots.count} at a time {beyond}")
         return slots

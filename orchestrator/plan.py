@@ -16,6 +16,7 @@ from dlfa.data.batching import training_batches
 from dlfa.data.encode import EncodedSplit
 from dlfa.errors import ConfigError
 from dlfa.evaluation import predict
+from dlfa.fusions import FUSIONS
 from dlfa.memory import gpu_memory
 from dlfa.model import build_model
 from dlfa.training import report_steps, time_step
@@ -23,6 +24,7 @@ from orchestrator.display import duration
 from orchestrator.packing import packed_slots
 from orchestrator.prepare import Prepared, describe_slots, encode_all, planned_slots
 from orchestrator.resources import Slots, local
+from orchestrator.space import SearchSpace
 
 __all__ = ["dry_run"]
 
@@ -57,22 +59,24 @@ def _plan(prepared: Prepared, slots: Slots) -> Iterator[str]:
     settings, space = prepared.settings, prepared.space
     for name, distribution in space.distributions.items():
         yield f"space: {name}: {_describe(distribution, space.grid.get(name, ()))}"
-    if settings.sampler == "grid":
-        points = space.grid_points(settings.seed)[: settings.trials]
-        baselines = sum(point["fusion"] == "none" for point in points)
-    else:
-        baselines = sum(space.is_baseline(number) for number in range(settings.trials))
+    shares = prepared.shares
     yield (
-        f"search: {settings.trials} trials, {baselines} of them for the baseline, sampler {settings.sampler}, "
-        f"pruner {settings.pruner}, selected on the {settings.select_on}"
+        f"search: {prepared.trials} trials ({', '.join(f'{share} for {arm}' for arm, share in shares.items())}), "
+        f"sampler {settings.sampler}, pruner {settings.pruner}, selected on the {settings.select_on}"
     )
-    layers = len(space.grid["fusion_layer"])
-    confirm = (min(layers, settings.trials - baselines) + 1) * settings.confirm_seeds
-    yield f"confirm: up to {confirm} trials, {settings.confirm_seeds} seeds for each layer tried and the baseline"
+    if left := settings.trials - prepared.trials:
+        yield f"        {left} of {settings.trials} trials are not run: arms have equal shares, and none is run twice"
+    confirm = sum(_confirmed(space, arm, share) for arm, share in shares.items()) * settings.confirm_seeds
+    yield f"confirm: up to {confirm} trials, {settings.confirm_seeds} seeds for the baseline and each layer tried"
     trial = _trial_seconds(prepared, slots)
-    total = math.ceil(settings.trials / slots.count) * trial + math.ceil(confirm / slots.count) * trial
+    total = math.ceil(prepared.trials / slots.count) * trial + math.ceil(confirm / slots.count) * trial
     yield f"time: about {duration(trial)} per trial by one step timed on this machine, beside nothing else;"
     yield f"      at most about {duration(total)} in all, less what is pruned"
+
+
+def _confirmed(space: SearchSpace, arm: str, share: int) -> int:
+    """Return how many configurations of an arm the confirm phase can have: one for each layer tried."""
+    return min(share, len(space.grid["fusion_layer"]) if FUSIONS[arm].has_layer else 1)
 
 
 def _describe(distribution: BaseDistribution, points: tuple[int | float, ...]) -> str:

@@ -1,7 +1,9 @@
 """Settings checked against encoder, data, search space and machine, before anything starts."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from dlfa.config import ComputeConfig, TrialConfig
 from dlfa.data.cache import Corpus
@@ -9,13 +11,15 @@ from dlfa.data.encode import EncodedSplit
 from dlfa.data.remarks import remarks
 from dlfa.data.sources import Split
 from dlfa.errors import ConfigError
+from dlfa.fusions import BASELINE
 from dlfa.model import encoder_fingerprint, encoder_shape
 from dlfa.training import report_steps
 from dlfa.trial import open_corpus, sets_read
 from orchestrator.events import TrialRef
 from orchestrator.resources import Available, Slots, plan_slots
 from orchestrator.settings import SweepSettings, provenance
-from orchestrator.space import SearchSpace, load_space
+from orchestrator.space import Params, SearchSpace
+from orchestrator.space_file import load_space
 
 __all__ = ["Prepared", "describe_slots", "encode_all", "planned_slots", "prepare"]
 
@@ -29,6 +33,18 @@ class Prepared:
     corpus: Corpus
     sets: Mapping[Split, tuple[str, ...]]
     """Languages of the train, dev and test sets that a trial reads."""
+
+    @cached_property
+    def shares(self) -> Mapping[str, int]:
+        """Search trials of every arm."""
+        if self.settings.sampler == "grid":
+            return _of_arms(self.space.grid_points(self.settings.seed))
+        return self.space.shares(self.settings.trials)
+
+    @property
+    def trials(self) -> int:
+        """Search trials of all arms."""
+        return sum(self.shares.values())
 
     def trial_config(self, ref: TrialRef, slots: Slots) -> TrialConfig:
         """Return the configuration of one trial; without GPUs in its slot it leaves those it may see alone."""
@@ -53,14 +69,9 @@ def prepare(settings: SweepSettings) -> Prepared:
     if settings.seed + settings.confirm_seeds >= 2**31:  # the confirm phase's seeds follow the search's
         allowed = f"0..{2**31 - 1 - settings.confirm_seeds}"
         raise ConfigError(f"--seed: {settings.seed} is not allowed; allowed: {allowed}")
-    if settings.sampler == "grid":
-        most, those = float(len(space.grid_points(settings.seed))), "the points of the grid"
-    else:
-        most, those = space.points, "the points of the space: none is run twice"
-    if settings.trials > most:
-        raise ConfigError(f"--trials: {settings.trials} is not allowed; allowed: 1..{most:.0f}, {those}")
+    _check_trials(settings, space)
     settings = replace(settings, data=replace(settings.data, fingerprints={}))  # of the data as it is now
-    baseline = TrialRef(phase="search", number=0, params={"fusion": "none"}, seed=settings.seed)
+    baseline = TrialRef(phase="search", number=0, params={"fusion": BASELINE}, seed=settings.seed)
     config = settings.trial_config(space, baseline, ComputeConfig())
     corpus = open_corpus(config)
     sets = sets_read(config, corpus)
@@ -75,6 +86,28 @@ def prepare(settings: SweepSettings) -> Prepared:
         provenance=provenance(corpus.source.layout, encoder_fingerprint(settings.encoder)),
     )
     return Prepared(settings=settings, space=space, corpus=corpus, sets=sets)
+
+
+def _of_arms(points: Sequence[Params]) -> Counter[str]:
+    return Counter(str(point["fusion"]) for point in points)
+
+
+def _check_trials(settings: SweepSettings, space: SearchSpace) -> None:
+    """Refuse a number of trials that cannot be shared equally by the arms."""
+    fusions = ", ".join(space.fusions)
+    if settings.sampler == "grid":
+        points = _of_arms(space.grid_points(settings.seed))
+        if settings.trials != points.total():
+            each = ", ".join(f"{count} for {fusion}" for fusion, count in points.items())
+            raise ConfigError(
+                f"--trials: {settings.trials} is not allowed; allowed with --sampler grid: {points.total()}, the whole "
+                f"grid of each fusion ({each})"
+            )
+    elif settings.trials < len(space.fusions):
+        raise ConfigError(
+            f"--trials: {settings.trials} is not allowed; allowed: at least {len(space.fusions)}, one for each of "
+            f"{fusions}"
+        )
 
 
 def planned_slots(settings: SweepSettings, available: Available) -> Slots:
@@ -111,7 +144,7 @@ def encode_all(prepared: Prepared, say: Callable[[str], None]) -> Prepared:
     """
     corpus, source = prepared.corpus, prepared.settings.data.source_language
     train = corpus.split(source, "train")
-    baseline = TrialRef(phase="search", number=0, params={"fusion": "none"}, seed=prepared.settings.seed)
+    baseline = TrialRef(phase="search", number=0, params={"fusion": BASELINE}, seed=prepared.settings.seed)
     report_steps(len(train.lengths), prepared.trial_config(baseline, Slots(count=1, cpus=1, gpus=0)).training)
     dev = {language: corpus.split(language, "dev") for language in prepared.sets["dev"]}
     test = {language: corpus.split(language, "test") for language in prepared.sets["test"]}

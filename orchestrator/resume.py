@@ -21,10 +21,17 @@ def reopen(storage: Path, name: str, changes: Mapping[str, Any]) -> tuple[Path, 
         changes: Settings that replace the sweep's own: what it runs on, and how many trials it has.
 
     Raises:
-        ConfigError: There is no such sweep, or its data or its encoder has changed since it began.
+        ConfigError: There is no such sweep, its data or its encoder has changed since it began, or it began with a
+            version whose results do not go together with this one's.
     """
     folder = sweep_folder(storage, name)
     before = read_settings(folder)
+    version = str(before.provenance.get("versions", {}).get("dlfa-sweep", ""))
+    if version.startswith("0.1."):
+        raise ConfigError(
+            f"--resume: {name!r} is not allowed: it began with dlfa-sweep {version}, whose dlfa was another "
+            "module than the published one; allowed: that version, or a new sweep"
+        )
     prepared = prepare(replace(before, **changes))
     then, now = before.data.fingerprints, prepared.settings.data.fingerprints
     if not then:

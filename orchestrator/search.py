@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from sqlalchemy.exc import SQLAlchemyError
 
 from dlfa.errors import ConfigError, system_cause
+from dlfa.fusions import FUSIONS
 from orchestrator.choices import SAMPLERS
 from orchestrator.events import Phase, SweepObserver, TrialRef
 from orchestrator.space import Params, SearchSpace
@@ -180,40 +181,48 @@ def _rank(trial: FrozenTrial) -> tuple[bool, int, float, int]:
 
 
 def best_configurations(study: optuna.Study) -> list[Params]:
-    """Return the best parameters of the baseline and of every fusion layer that was tried, in that order.
+    """Return the best parameters of every arm, and of each of its fusion layers that was tried: the baseline's first.
 
     A trial that ran its full budget is better than a pruned one; pruned ones are compared by how far they came,
     then by score. Failed trials give no configuration.
     """
-    best: dict[int, tuple[tuple[bool, int, float, int], Params]] = {}
+    best: dict[tuple[int, int], tuple[tuple[bool, int, float, int], Params]] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
         if not trial.intermediate_values:
             continue
         rank = _rank(trial)
-        group = int(trial.params.get("fusion_layer", -1))
+        group = [*FUSIONS].index(trial.params["fusion"]), int(trial.params.get("fusion_layer", -1))
         if group not in best or rank > best[group][0]:
             best[group] = (rank, dict(trial.params))
     return [best[group][1] for group in sorted(best)]
 
 
 def _ask_pruner(study: optuna.Study, trial: FrozenTrial) -> tuple[bool, dict[str, Any]]:
-    """Return whether the study's pruner would stop a trial, and what it would note on it.
+    """Return whether the study's pruner would stop a trial of those of its arm, and what it would note on it.
 
+    Compared with all arms, those of a weaker one would all be stopped, and the arm be tuned less than the others.
     Hyperband notes the rungs that a trial has passed, and looks at the next one when it is asked again: notes that
     are not yet written let a driver that goes on ask as if for the first time.
     """
     notes: dict[str, Any] = {}
     asking = copy.copy(study)
-    asking._storage = _Notes(study._storage, notes)  # type: ignore[assignment]
+    asking._storage = _OneArm(study._storage, str(trial.params["fusion"]), notes)  # type: ignore[assignment]
     return bool(study.pruner.prune(asking, trial)), notes  # some pruners answer with NumPy's own, which is no JSON
 
 
-class _Notes:
-    """A study's storage that keeps what a pruner notes on a trial to itself."""
+class _OneArm:
+    """A study's storage that shows a pruner the trials of one arm, and keeps what it notes on a trial to itself."""
 
-    def __init__(self, storage: optuna.storages.BaseStorage, notes: dict[str, Any]) -> None:
+    def __init__(self, storage: optuna.storages.BaseStorage, fusion: str, notes: dict[str, Any]) -> None:
         self._storage = storage
+        self._fusion = fusion
         self._notes = notes
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = self._storage.get_all_trials(study_id, deepcopy, states)
+        return [trial for trial in trials if trial.params.get("fusion") == self._fusion]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._notes[key] = value
@@ -406,8 +415,7 @@ class StudySearch(Searcher):
             live.trial.report(score, step)
         for observer in self._observers:
             observer.trial_reported(live.ref, step, score, metrics)
-        # The baseline is never pruned: it is tuned at least as hard as the method.
-        if step < self._reports and live.ref.params["fusion"] != "none" and self._prunes(live, step):
+        if step < self._reports and self._prunes(live, step):
             self._end(trial_id, TrialState.PRUNED)
             return True
         return False

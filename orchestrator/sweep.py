@@ -226,7 +226,7 @@ class _Driver:
         self.tracker.sweep_reported(files={"": [self.folder / SETTINGS]})
         search = self._study("search", make_pruner(settings.pruner, space.training.reports_per_trial))
         with self.stop.within(settings.time_budget):
-            self._phase("search", search, settings.trials, self._search_plan())
+            self._phase("search", search, self.prepared.trials, self._search_plan())
             if self.stop.late():
                 self.display.say(f"time budget of {duration(settings.time_budget or 0)} spent: the search ends here")
         if self.stop.now():
@@ -280,7 +280,7 @@ class _Driver:
         if settings.sampler == "grid":
             points = space.grid_points(settings.seed)
             return lambda number: (points[number], settings.seed)
-        plan = space.plan(settings.seed)
+        plan = space.plan(settings.seed, settings.trials)
         return lambda number: (plan(number), settings.seed)
 
     def _plan_confirm(self, search: optuna.Study) -> tuple[optuna.Study, int]:
@@ -401,6 +401,7 @@ class _Driver:
             "languages": ",".join(settings.data.languages),
             "train_limit": settings.data.train_limit or "all",
             "eval_limit": settings.data.eval_limit or "all",
+            "fusions": ",".join(space.fusions),
             "sampler": settings.sampler,
             "pruner": settings.pruner,
             "confirm_seeds": settings.confirm_seeds,

@@ -100,7 +100,7 @@ sys.meta_path = [finder for finder in sys.meta_path if "editable" not in str(fin
 _LOADS = """
 import dlfa, orchestrator, search_spaces
 from dlfa.model import EncoderShape
-from orchestrator.space import load_space, packaged_space
+from orchestrator.space_file import load_space, packaged_space
 spaces = {}
 for profile in ("paper", "quickstart"):
     text, name = packaged_space("xnli", profile)

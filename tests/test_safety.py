@@ -33,7 +33,7 @@ from orchestrator.pruning import make_pruner
 from orchestrator.report import load
 from orchestrator.search import make_sampler, open_storage
 from orchestrator.settings import read_settings
-from orchestrator.space import load_space
+from orchestrator.space_file import load_space
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path for package in ("dlfa", "orchestrator") for path in (ROOT / package).rglob("*.py"))

@@ -13,7 +13,7 @@ from dlfa.evaluation import predict, score
 from dlfa.model import encoder_shape, load_model, load_tokenizer
 from dlfa.tasks import TASKS, TaskSpec
 from dlfa.trial import TrialResult, run_trial
-from orchestrator.space import load_space, packaged_space
+from orchestrator.space_file import load_space, packaged_space
 
 LANGUAGES = {"en": 40, "de": 15, "fr": 10}
 """Test examples per language."""

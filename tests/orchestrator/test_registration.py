@@ -38,7 +38,7 @@ from orchestrator.events import TrialRef
 from orchestrator.registration import best_model
 from orchestrator.report import load
 from orchestrator.settings import SweepSettings, read_settings, write_settings
-from orchestrator.space import load_space
+from orchestrator.space_file import load_space
 from orchestrator.tracking import MlflowTracker
 
 SPACE = """\

@@ -35,7 +35,8 @@ from orchestrator.search import (
     open_storage,
     run_of,
 )
-from orchestrator.space import Params, SearchSpace, load_space
+from orchestrator.space import Params, SearchSpace
+from orchestrator.space_file import load_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

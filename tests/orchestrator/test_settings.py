@@ -15,7 +15,8 @@ from dlfa.errors import ConfigError
 from dlfa.model import EncoderShape
 from orchestrator.events import TrialRef
 from orchestrator.settings import SETTINGS, SweepSettings, provenance, read_settings, sweep_folder, write_settings
-from orchestrator.space import Params, load_space
+from orchestrator.space import Params
+from orchestrator.space_file import load_space
 
 DATA = DataConfig(path="/data", cache="/cache", languages=("de", "fr"), max_length=64, train_limit=100, eval_limit=10)
 SPACE_TEXT = """# Mine: Ärger, 語

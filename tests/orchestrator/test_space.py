@@ -20,7 +20,8 @@ from dlfa.config import TrainingConfig
 from dlfa.errors import ConfigError
 from dlfa.model import EncoderShape, encoder_shape
 from dlfa.tasks import TASKS
-from orchestrator.space import _SEARCHABLE, Params, SearchSpace, _Settings, load_space, packaged_space
+from orchestrator.space import Params, SearchSpace
+from orchestrator.space_file import _SEARCHABLE, _Settings, load_space, packaged_space
 
 SHAPE = EncoderShape(layers=12, hidden_size=768, vocabulary=1000, max_positions=512)
 SPACES = Path(search_spaces.__file__).parent
