@@ -60,7 +60,6 @@ SWEEP = "import sys; from orchestrator.cli import sweep_main as main; sys.exit(m
 """What the console script `dlfa-sweep` does."""
 
 MARK = "DLFA_PEER_RUN"
-SHARE = 0.25
 RATIOS = (2, 4, 8)
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -208,7 +207,7 @@ def _space(args: argparse.Namespace, layers: int) -> dict[str, Any]:
     return {
         "task": "udpos",
         "trials": args.trials,
-        "baseline_share": SHARE,
+        "compare": {"fusion": ["none", "dlfa"]},
         "confirm_seeds": 0,
         "search": {
             "fusion_layer": {"low": 1, "high": 1 + (layers - 2) // 2 * 2, "step": 2},

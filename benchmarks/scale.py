@@ -138,7 +138,7 @@ def drive(folder: Path, trials: int, slots: int, sampler: str, pruner: str) -> I
     """
     text, name = packaged_space("udpos", "paper")
     space = load_space(text, name, "udpos", MBERT)
-    reports, plan = space.training.reports_per_trial, space.plan(SEED)
+    reports, plan = space.training.reports_per_trial, space.plan(SEED, trials)
     event.listen(Engine, "connect", without_disk)
     study = optuna.create_study(
         storage=open_storage(folder / STUDY),

@@ -279,12 +279,14 @@ class _Ours:
         space = _space(grid)
         if sampler == _RANGE:
             space = _ranged(space)
-        plan = space.plan(seed)
+        # A search that is long enough to try every point: half of its trials are the baseline's, which has few.
+        trials = grid.training if sampler == _RANGE else 2 * len(grid.curves)
+        plan = space.plan(seed, trials)
         self._search = StudySearch(
             optuna.create_study(study_name="search", direction="maximize", pruner=_PRUNERS[pruner]()),
             phase="search",
             space=space,
-            total=grid.training if sampler == _RANGE else len(grid.curves),
+            total=sum(space.shares(trials).values()),
             fixed=lambda number: (plan(number), seed),
             sampler=lambda number: _SAMPLERS[sampler](seed * 1_000_003 + number),
             assign=lambda ref: dict(ref.params),
@@ -316,8 +318,9 @@ class _Tunes:
 
     def __init__(self, grid: Grid, pruner: str, seed: int) -> None:
         self._space = _space(grid)
-        plan = self._space.plan(seed)
-        points = [plan(number) for number in range(grid.training)]
+        trials = 2 * len(grid.curves)
+        plan = self._space.plan(seed, trials)
+        points = [plan(number) for number in range(sum(self._space.shares(trials).values()))]
         self._search = OptunaSearch(self._suggest, "score", "max", points, seed=seed)
         self._scheduler = ASHAScheduler(
             metric="score", mode="max", max_t=_REPORTS, grace_period=_TUNES_PRUNERS[pruner], reduction_factor=3

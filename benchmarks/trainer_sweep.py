@@ -113,15 +113,15 @@ class Space:
         return params
 
     def points(self, trials: int) -> list[dict[str, Any]]:
-        """Return what is fixed beforehand: the baseline's share of the trials, and each layer once, as dlfa-sweep does.
+        """Return what is fixed beforehand, as in dlfa-sweep: each second trial is the baseline's, and each layer once.
 
         What a trial's point leaves open is sampled.
         """
         low, high, step = (self.search["fusion_layer"][name] for name in ("low", "high", "step"))
-        share, layers = self.settings["baseline_share"], list(range(low, high + 1, step))
+        layers = list(range(low, high + 1, step))
         points: list[dict[str, Any]] = []
         for number in range(trials):
-            if math.ceil((number + 1) * share) > math.ceil(number * share):
+            if number % 2 == 0:
                 points.append({"fusion": "none"})
             else:
                 points.append({"fusion": "dlfa"} | ({"fusion_layer": layers.pop(0)} if layers else {}))

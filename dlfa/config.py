@@ -310,7 +310,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {value!r} is not allowed; allowed: a finite number")
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if hint is str and isinstance(value, str):
+    if hint in (str, bool) and isinstance(value, hint):
         return value
-    wanted = {int: "a whole number", float: "a number", str: "text"}.get(hint, str(hint))
+    wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))
     raise ConfigError(f"{where}: {value!r} is not allowed; allowed: {wanted}")

@@ -186,7 +186,11 @@ class _Settings:
             (name, f"{where}.{name}: {getattr(self, name)!r} is not allowed; allowed: {allowed}")
             for name, ok, allowed in (
                 ("task", self.task == task, f"{task}, the sweep's task"),
-                ("trials", fewest <= self.trials <= MOST_TRIALS, f"{fewest}..{MOST_TRIALS}, one at least per fusion"),
+                (
+                    "trials",
+                    fewest <= self.trials <= MOST_TRIALS,
+                    f"{fewest}..{MOST_TRIALS}, at least one for each fusion",
+                ),
                 ("confirm_seeds", 0 <= self.confirm_seeds <= MOST_SEEDS, f"0..{MOST_SEEDS}"),
                 ("max_length", 8 <= self.max_length <= window, f"8..{window}, the encoder's window"),
             )

@@ -37,7 +37,7 @@ class DLFA(nn.Module):
             attention_mask_BT: 0 where a token is padding.
         """
         weight_BTE = self.aif((lower_BTE + last_BTE) / 2, attention_mask_BT)
-        fused_BTE = last_BTE + (lower_BTE - last_BTE) * weight_BTE
+        fused_BTE: Tensor = last_BTE + (lower_BTE - last_BTE) * weight_BTE
         return fused_BTE.to(last_BTE.dtype)
 
 

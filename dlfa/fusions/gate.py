@@ -38,7 +38,7 @@ class GatedFusion(nn.Module):
             attention_mask_BT: 0 where a token is padding.
         """
         gate_BTE = self.gate((lower_BTE + last_BTE) / 2, attention_mask_BT)
-        fused_BTE = last_BTE + (lower_BTE - last_BTE) * gate_BTE
+        fused_BTE: Tensor = last_BTE + (lower_BTE - last_BTE) * gate_BTE
         return fused_BTE.to(last_BTE.dtype)
 
 

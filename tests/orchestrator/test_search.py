@@ -54,7 +54,7 @@ SPACE = load_space(
     "udpos",
     EncoderShape(layers=4, hidden_size=32, vocabulary=100, max_positions=128),
 )
-PLAN = SPACE.plan(SEED)
+PLAN = SPACE.plan(SEED, 1000)
 BASELINE: Params = {"fusion": "none", "learning_rate": 1e-4}
 FUSED: Params = {"fusion": "dlfa", "fusion_layer": 2, "reduction_ratio": 4, "learning_rate": 1e-4}
 
@@ -303,13 +303,23 @@ def test_the_last_report_is_never_pruned(tmp_path: Path) -> None:
     assert states(study) == ["COMPLETE"]
 
 
-def test_the_baseline_is_never_pruned(tmp_path: Path) -> None:
-    pruner = Always()
-    study = open_study(tmp_path, pruner)
-    search = make_search(study, fixed=lambda number: dict(BASELINE))
-    complete(search, "a", 1.0)
-    assert pruner.asked == 0
-    assert states(study) == ["COMPLETE"]
+@pytest.mark.parametrize("pruner", ["hyperband", "median"])
+@pytest.mark.parametrize(("strong", "weak"), [(BASELINE, FUSED), (FUSED, BASELINE)], ids=["baseline", "dlfa"])
+def test_a_trial_is_pruned_among_those_of_its_arm(pruner: str, strong: Params, weak: Params) -> None:
+    study = optuna.create_study(study_name="search", direction="maximize", pruner=make_pruner(pruner, REPORTS))
+    for number in range(6):
+        rate: Params = {"learning_rate": 1e-4 * (1 + number)}
+        add(study, TrialState.COMPLETE, strong | rate, [80.0 + number] * REPORTS, 80.0 + number)
+        add(study, TrialState.COMPLETE, weak | rate, [20.0 + number] * REPORTS, 20.0 + number)
+    fixed = [strong | {"learning_rate": 9e-4}, weak | {"learning_rate": 9e-4}]
+    search = make_search(study, total=100, fixed=lambda number: fixed[number - 12])
+    for name, score in (("strong", 70.0), ("weak", 30.0)):
+        search.suggest(name)
+        report(search, name, 1, score)
+    # The stronger arm's trial is the worst of its arm, and better than any of the other.
+    assert report(search, "strong", 2, 70.0) is True
+    assert report(search, "weak", 2, 30.0) is False
+    assert [trial.state.name for trial in study.get_trials()[12:]] == ["PRUNED", "RUNNING"]
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
@@ -1025,7 +1035,7 @@ def test_a_search_runs_no_configuration_twice_and_can_run_all(tmp_path: Path, sa
     for driver in range(3):  # each goes on where the one before was killed
         study = open_study(tmp_path, Always() if driver == 1 else None)
         interrupted_to_waiting(study)
-        search = make_search(study, total=POINTS, space=FINITE, fixed=FINITE.plan(SEED), sampler=sampler)
+        search = make_search(study, total=POINTS, space=FINITE, fixed=FINITE.plan(SEED, 1000), sampler=sampler)
         live: list[str] = []
         for number in range(POINTS):
             assigned = search.suggest(f"{driver} {number}")
@@ -1129,6 +1139,16 @@ def test_the_best_configurations_of_the_baseline_and_of_every_layer() -> None:
     add(study, done, BASELINE, [10.0, 11.0, 12.0], 12.0)
     add(study, done, BASELINE | {"learning_rate": 2e-4}, [10.0, 13.0, 12.0], 13.0)
     assert best_configurations(study) == [BASELINE | {"learning_rate": 2e-4}, layer(1, 3e-5), layer(3, 1e-5)]
+
+
+def test_the_best_configurations_of_several_fusions_each_by_itself() -> None:
+    study = optuna.create_study(direction="maximize")
+    mean: Params = {"fusion": "mean", "fusion_layer": 1, "learning_rate": 1e-4}
+    mix: Params = {"fusion": "scalar_mix", "learning_rate": 1e-4}
+    for params, value in ((mix, 50.0), (mean, 60.0), (layer(3, 1e-5), 70.0), (layer(1, 1e-5), 80.0), (BASELINE, 90.0)):
+        add(study, TrialState.COMPLETE, params, [value], value)
+        add(study, TrialState.COMPLETE, params | {"learning_rate": 2e-4}, [value - 1], value - 1)
+    assert best_configurations(study) == [BASELINE, layer(1, 1e-5), layer(3, 1e-5), mean, mix]
 
 
 def test_a_complete_trial_is_ranked_by_its_value_not_by_its_last_report() -> None:

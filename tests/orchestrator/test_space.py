@@ -1,9 +1,9 @@
 """Search spaces: what ships, what is fixed before sampling, grids, and every error of a file in one line."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from fractions import Fraction
 from pathlib import Path
 
 import optuna
@@ -18,6 +18,7 @@ from tiny import write_encoder
 import search_spaces
 from dlfa.config import TrainingConfig
 from dlfa.errors import ConfigError
+from dlfa.fusions import FUSIONS
 from dlfa.model import EncoderShape, encoder_shape
 from dlfa.tasks import TASKS
 from orchestrator.space import Params, SearchSpace
@@ -82,7 +83,9 @@ def test_every_search_space_that_ships_is_a_whole_one(path: Path, layers: int) -
     assert space.distributions["fusion_layer"] == IntDistribution(1, layers - 1, step=step)
     assert space.grid["fusion_layer"] == tuple(range(1, layers, step))
     assert space.grid_points(1)  # the grid sampler is allowed for each of them
-    plan = space.plan(1)
+    assert space.fusions == ("none", "dlfa")
+    assert space.shares(space.trials) == {"none": space.trials / 2, "dlfa": space.trials / 2}
+    plan = space.plan(1, space.trials)
     for number in range(space.trials):
         params = sampled(space, plan(number))
         names = {"fusion", "learning_rate"} | (
@@ -107,7 +110,7 @@ def test_the_depth_is_that_of_the_encoder(tmp_path: Path) -> None:
 
 def test_the_space_of_the_paper_is_that_of_the_protocol() -> None:
     space = load_space(*packaged_space("udpos", "paper"), "udpos", SHAPE)
-    assert (space.trials, space.baseline_share, space.confirm_seeds) == (60, Fraction(1, 5), 3)
+    assert (space.trials, space.fusions, space.confirm_seeds) == (60, ("none", "dlfa"), 3)
     assert space.distributions == {
         "fusion_layer": IntDistribution(1, 11),
         "reduction_ratio": CategoricalDistribution((2, 4, 8, 16, 32, 64)),
@@ -121,7 +124,7 @@ def test_the_space_of_the_paper_is_that_of_the_protocol() -> None:
 
 def test_defaults() -> None:
     space = load(MINIMAL)
-    assert (space.trials, space.baseline_share, space.confirm_seeds) == (60, Fraction(1, 5), 3)
+    assert (space.trials, space.fusions, space.confirm_seeds) == (60, ("none", "dlfa"), 3)
     assert (space.max_length, space.training.epochs) == (128, 10.0)
 
 
@@ -168,39 +171,77 @@ def test_the_baseline_has_neither_layer_nor_ratio() -> None:
     assert set(sampled(space, {"fusion": "dlfa"})) == shared | {"fusion_layer", "reduction_ratio"}
 
 
+# --- what is compared
+
+
+def compare(*fusions: str, **search: object) -> SearchSpace:
+    return load({**MINIMAL, "compare": {"fusion": [*fusions]}, "search": SEARCH | search})
+
+
+def test_fusions_are_compared_in_the_order_of_the_registry() -> None:
+    assert load(MINIMAL).fusions == ("none", "dlfa")
+    assert compare("mean", "scalar_mix", "none", "gate").fusions == ("none", "gate", "mean", "scalar_mix")
+
+
+def test_each_fusion_has_its_own_parameters() -> None:
+    space = compare(*FUSIONS)
+    for name, fusion in FUSIONS.items():
+        assert set(sampled(space, {"fusion": name})) == {"fusion", "learning_rate", *fusion.parameters}
+    assert space.size("mean") == math.inf
+    finite = compare(*FUSIONS, learning_rate=2e-5)
+    assert [finite.size(name) for name in FUSIONS] == [1, 22, 22, 11, 1]
+
+
+@pytest.mark.parametrize(
+    ("fusions", "needed"),
+    [(["none"], ()), (["none", "scalar_mix"], ()), (["none", "mean"], ("fusion_layer",))],
+)
+def test_what_no_compared_fusion_has_is_neither_needed_nor_allowed(fusions: list[str], needed: tuple[str, ...]) -> None:
+    search = {name: SEARCH[name] for name in (*needed, "learning_rate")}
+    mapping = {"task": "udpos", "compare": {"fusion": fusions}}
+    assert set(load({**mapping, "search": search}).distributions) == search.keys()
+    message = refusal(yaml.safe_dump({**mapping, "search": SEARCH}))
+    assert message.split("; my")[-1].endswith("allowed: only where compare.fusion has one of dlfa, gate")
+    assert ("search.fusion_layer: not allowed" in message) is ("fusion_layer" not in needed)
+    for name in needed:
+        assert f"my.yaml.search.{name}: missing" in refusal(yaml.safe_dump({**mapping, "search": {}}))
+
+
+def test_the_share_of_the_baseline_is_no_longer_said() -> None:
+    assert refusal(yaml.safe_dump({**MINIMAL, "baseline_share": 0.2})) == (
+        "my.yaml.baseline_share: unknown field; compare: {fusion: [none, dlfa]} says what is compared, and each fusion "
+        "has an equal share of trials"
+    )
+
+
 # --- what is fixed for each number
 
 
 @settings(deadline=None)
-@given(total=st.integers(1, 200), percent=st.integers(20, 99))
-@example(total=1, percent=20)
-@example(total=200, percent=20)
-def test_the_baselines_share_is_exact_in_every_prefix(total: int, percent: int) -> None:
-    share = Fraction(percent, 100)
-    space = load({**MINIMAL, "baseline_share": percent / 100})
-    assert space.baseline_share == share
-    # Of the first N trials, ceil(share * N) are the baseline's: never fewer than the share, for no N.
-    assert sum(space.is_baseline(number) for number in range(total)) == math.ceil(share * total)
-
-
-def test_the_first_trial_is_the_baselines() -> None:
-    assert load(MINIMAL).plan(1)(0) == {"fusion": "none"}
+@given(total=st.integers(2, 200), fusions=st.sets(st.sampled_from([*FUSIONS][1:])))
+def test_arms_take_turns_and_have_equal_shares(total: int, fusions: set[str]) -> None:
+    space = compare("none", *fusions, fusion_layer=1, reduction_ratio=2)
+    each = total // len(space.fusions)
+    assert space.shares(total) == dict.fromkeys(space.fusions, each)
+    plan = space.plan(1, total)
+    order = [plan(number)["fusion"] for number in range(each * len(space.fusions))]
+    assert order == [*space.fusions] * each
 
 
 def test_every_layer_is_tried_once_before_any_is_tried_twice() -> None:
-    space = load(MINIMAL)
-    plan = space.plan(5)
+    plan = compare("none", "dlfa", "mean").plan(5, 60)
     fixed = [plan(number) for number in range(60)]
-    dlfa = [params for params in fixed if params["fusion"] == "dlfa"]
-    assert [params["fusion"] for params in fixed].count("none") == 12
-    assert sorted(params["fusion_layer"] for params in dlfa[:11]) == list(range(1, 12))
-    assert dlfa[11:] == [{"fusion": "dlfa"}] * 37  # from here on the sampler chooses
+    assert [params["fusion"] for params in fixed] == ["none", "dlfa", "mean"] * 20
+    for fusion in ("dlfa", "mean"):
+        own = [params for params in fixed if params["fusion"] == fusion]
+        assert sorted(params["fusion_layer"] for params in own[:11]) == list(range(1, 12))
+        assert own[11:] == [{"fusion": fusion}] * 9  # from here on the sampler chooses
     assert all(set(params) == {"fusion"} for params in fixed if params["fusion"] == "none")
 
 
 def test_the_order_of_layers_depends_on_the_seed_only() -> None:
     def order(seed: int, trials: int = 60) -> list[Params]:
-        plan = load({**MINIMAL, "trials": trials}).plan(seed)
+        plan = load(MINIMAL).plan(seed, trials)
         return [plan(number) for number in range(14)]
 
     assert order(1) == order(1, trials=14)
@@ -209,7 +250,7 @@ def test_the_order_of_layers_depends_on_the_seed_only() -> None:
 
 
 def test_a_plan_needs_no_memory() -> None:
-    plan = load(MINIMAL).plan(1)
+    plan = load(MINIMAL).plan(1, 60)
     forward = [plan(number) for number in range(20)]
     assert [plan(number) for number in reversed(range(20))] == forward[::-1]
 
@@ -220,14 +261,11 @@ FINITE = {"learning_rate": {"choices": [1e-5, 2e-5, 4e-5]}, "fusion_layer": {"lo
 
 def test_how_many_configurations_there_are() -> None:
     space = load(MINIMAL)
-    assert (space.size("dlfa"), space.size("none"), space.trials) == (math.inf, math.inf, 60)
+    assert (space.size("dlfa"), space.size("none")) == (math.inf, math.inf)
     space = with_search(**FINITE)
     assert (space.size("dlfa"), space.size("none")) == (18, 3)
-    assert (space.points, space.trials) == (21, 21)
-    assert load({"trials": 30, **MINIMAL, "search": SEARCH | FINITE}).trials == 30  # to be refused, not cut
     space = with_search(learning_rate=2e-5, batch_size={"low": 8, "high": 64, "log": True})
     assert (space.size("dlfa"), space.size("none")) == (11 * 2 * 57, 57)
-    assert space.trials == 60
     # a range of one number is a number
     space = with_search(learning_rate={"low": 2e-5, "high": 2e-5})
     assert (space.size("dlfa"), space.size("none")) == (22, 1)
@@ -249,29 +287,32 @@ def test_all_configurations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("search", "share", "points"),
+    ("search", "trials", "shares"),
     [
-        ({}, 0.2, (3, 18)),  # a fifth of 21 is 5: the rest is DLFA's
-        ({"learning_rate": 2e-5}, 0.2, (1, 6)),
-        ({}, 0.9, (3, 18)),
-        ({"fusion_layer": 5, "reduction_ratio": 4}, 0.2, (3, 3)),  # DLFA has no more: the rest is the baseline's
+        ({}, 6, (3, 3)),
+        ({}, 7, (3, 3)),  # what does not divide is nobody's
+        ({}, 30, (3, 15)),  # nor is what an arm has no configurations for
+        ({}, 60, (3, 18)),
+        ({"learning_rate": 2e-5}, 60, (1, 6)),
+        ({"fusion_layer": 5, "reduction_ratio": 4}, 60, (3, 3)),
     ],
 )
-def test_neither_baseline_nor_method_has_more_trials_than_configurations(
-    search: Mapping[str, object], share: float, points: tuple[int, int]
+def test_an_arm_has_no_more_trials_than_its_share_and_its_configurations(
+    search: Mapping[str, object], trials: int, shares: tuple[int, int]
 ) -> None:
-    space = load({**MINIMAL, "baseline_share": share, "search": SEARCH | FINITE | dict(search)})
-    plan = space.plan(1)
-    fixed = [plan(number) for number in range(sum(points))]
+    space = load({**MINIMAL, "search": SEARCH | FINITE | dict(search)})
+    assert tuple(space.shares(trials).values()) == shares
+    plan = space.plan(1, trials)
+    fixed = [plan(number) for number in range(sum(shares))]
     fusions = [params["fusion"] for params in fixed]
-    assert (fusions.count("none"), fusions.count("dlfa")) == points == (space.size("none"), space.size("dlfa"))
-    # Its share comes first, as far as there is anything to try.
-    for trials in range(len(fusions) + 1):
-        assert fusions[:trials].count("none") >= min(math.ceil(Fraction(str(share)) * trials), points[0])
+    assert (fusions.count("none"), fusions.count("dlfa")) == shares
+    # A longer search begins as a shorter one, so that a sweep may be made longer.
+    longer = space.plan(1, 1000)
+    assert [longer(number)["fusion"] for number in range(sum(shares))] == fusions
     layers = [params.get("fusion_layer") for params in fixed if params["fusion"] == "dlfa"]
     tried = len(space.grid["fusion_layer"])
-    assert set(layers[:tried]) == set(space.grid["fusion_layer"])
-    assert set(layers[tried:]) == {None}
+    assert len(set(layers[:tried])) == min(tried, shares[1])
+    assert set(layers[tried:]) <= {None}
 
 
 # --- grids
@@ -290,9 +331,28 @@ def test_the_trial_that_needs_the_most_memory() -> None:
         weight_decay={"choices": [0.0, 0.1]},
         dropout=0.2,
     )
+    assert space.largest()["fusion"] == "dlfa"
     params = space.largest()
     assert (params["reduction_ratio"], params["batch_size"], params["weight_decay"]) == (4, 64, 0.1)
     assert sampled(space, params) == params  # it is in the space
+
+
+@pytest.mark.parametrize(
+    ("fusions", "largest"),
+    [(FUSIONS, "dlfa"), (["none", "gate", "mean"], "gate")],
+)
+def test_the_fusion_that_needs_the_most_memory(fusions: Iterable[str], largest: str) -> None:
+    space = compare(*fusions)
+    params = space.largest()
+    assert params["fusion"] == largest
+    assert sampled(space, params) == params
+
+
+def test_a_grid_has_every_fusions_points() -> None:
+    points = compare(*FUSIONS).grid_points(1)
+    counts = Counter(point["fusion"] for point in points)
+    assert counts == {"none": 2, "dlfa": 44, "gate": 44, "mean": 22, "scalar_mix": 2}
+    assert [*counts] == [*FUSIONS]
 
 
 def test_a_grid_has_every_point_once_the_baselines_first() -> None:
@@ -352,7 +412,7 @@ def test_every_error_of_a_file_is_told_at_once() -> None:
         taks: udpos
         trials: 0
         confirm_seeds: -1
-        baseline_share: 0.1
+        compare: {fusion: [dlfa], robust: [none]}
         max_length: many
         search:
           fusion_layer: {low: 1, high: 12}
@@ -364,11 +424,12 @@ def test_every_error_of_a_file_is_told_at_once() -> None:
     errors = message.split("; my.yaml.")
     for part in (
         "task: missing; allowed: udpos, the sweep's task",
-        "taks: unknown field (did you mean task?); allowed: task, trials, baseline_share, confirm_seeds, training, "
-        "max_length",
-        "trials: 0 is not allowed; allowed: 1..100000",
+        "taks: unknown field (did you mean task?); allowed: task, trials, compare, confirm_seeds, training, "
+        "max_length, aligned",
+        "trials: 0 is not allowed; allowed: 2..100000, at least one for each fusion",
         "confirm_seeds: -1 is not allowed; allowed: 0..1000",
-        "baseline_share: 0.1 is not allowed; allowed: at least 0.2, below 1",
+        "compare.robust: unknown field; allowed: fusion",
+        "compare: fusion: [dlfa] is not allowed; allowed: each fusion once, none among them",
         "max_length: 'many' is not allowed; allowed: a whole number",
         "search.reduction_ratio: missing",
         "search.fusion_layer: 12 is not allowed; allowed: 0..11, the layers below the encoder's last, or L-1, L-2, ...",
@@ -419,14 +480,23 @@ BAD += [
         ("trails: 3", "my.yaml.trails: unknown field (did you mean trials?)", "allowed: task, trials"),
         ("3: 4", "my.yaml.3: unknown field", "allowed: task, trials"),
         ('"two\\nlines": 4', r"my.yaml.two\nlines: unknown field", "allowed: task, trials"),
-        ("trials: 0", "my.yaml.trials: 0 is not allowed", "allowed: 1..100000"),
+        ("trials: 0", "my.yaml.trials: 0 is not allowed", "allowed: 2..100000"),
+        ("trials: 1", "my.yaml.trials: 1 is not allowed", "allowed: 2..100000, at least one for each fusion"),
         ("trials: 1.5", "my.yaml.trials: 1.5 is not allowed", "allowed: a whole number"),
         ("trials: true", "my.yaml.trials: True is not allowed", "allowed: a whole number"),
         ("trials: many", "my.yaml.trials: 'many' is not allowed", "allowed: a whole number"),
         ("trials:", "my.yaml.trials: None is not allowed", "allowed: a whole number"),
-        ("baseline_share: 0.19", "my.yaml.baseline_share: 0.19 is not allowed", "allowed: at least 0.2, below 1"),
-        ("baseline_share: 1", "my.yaml.baseline_share: 1.0 is not allowed", "allowed: at least 0.2, below 1"),
-        ("baseline_share: .nan", "my.yaml.baseline_share: nan is not allowed", "allowed: a finite number"),
+        ("baseline_share: 0.2", "my.yaml.baseline_share: unknown field", "compare: {fusion: [none, dlfa]}"),
+        ("compare: dlfa", "my.yaml.compare: 'dlfa' is not allowed", "allowed: fields with values"),
+        ("compare: {fusion: dlfa}", "my.yaml.compare.fusion: 'dlfa' is not allowed", "allowed: a list of strings"),
+        ("compare: {fusion: [dlfa]}", "my.yaml.compare: fusion: [dlfa] is not allowed", "none among them"),
+        ("compare: {fusion: []}", "my.yaml.compare: fusion: [] is not allowed", "none among them"),
+        ("compare: {fusion: [none, none]}", "my.yaml.compare: fusion: [none, none] is not", "each fusion once"),
+        ("compare: {fusion: [none, dfla]}", "fusion: 'dfla' is not allowed (did you mean dlfa?)", "scalar_mix"),
+        ("compare: {fusion: [null, dlfa]}", "my.yaml.compare.fusion: [None, 'dlfa'] is not", "a list of strings"),
+        ("compare: {fusions: [none]}", "my.yaml.compare.fusions: unknown field (did you mean fusion?)", "fusion"),
+        ("compare: {fusion: [none]}", "my.yaml.search.fusion_layer: not allowed", "one of dlfa, gate, mean"),
+        ("aligned: 1", "my.yaml.aligned: 1 is not allowed", "allowed: true or false"),
         ("confirm_seeds: -1", "my.yaml.confirm_seeds: -1 is not allowed", "allowed: 0..1000"),
         ("max_length: 7", "my.yaml.max_length: 7 is not allowed", "allowed: 8..512, the encoder's window"),
         ("max_length: 513", "my.yaml.max_length: 513 is not allowed", "allowed: 8..512, the encoder's window"),

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import FAMILIES, everywhere, write_encoder
-from torch import nn
 from transformers import AutoModel
 
 from dlfa.config import ModelConfig
 from dlfa.errors import ConfigError
+from dlfa.fusions import DLFA, FUSIONS, Fusion
 from dlfa.model import Classifier, build_model, load_tokenizer
 
 LABELS = ("NOUN", "VERB", "X")
@@ -31,10 +31,12 @@ def fused(encoder: str, layer: int = 1, ratio: int = 4) -> ModelConfig:
 
 
 def trained(model: Classifier) -> Classifier:
-    """Move AIF off its start, where the gate is blind to its input."""
+    """Give the new layers weights, and running statistics, of their own."""
     with torch.no_grad():
         for parameter in model.new_parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(7)))
+        for buffer in model.fusion.buffers():
+            buffer.copy_(torch.rand(buffer.shape, generator=torch.Generator().manual_seed(7)) + 0.5)
     return model.eval()
 
 
@@ -58,13 +60,19 @@ def test_padding_changes_no_logits(encoder: str, layer: int | None) -> None:
     torch.testing.assert_close(other_logits_BTC[0], logits_BTC[0])
 
 
+@pytest.mark.parametrize("fusion", FUSIONS.values(), ids=FUSIONS)
 @pytest.mark.parametrize("layer", [0, 1, 3])
-def test_new_fusion_feeds_the_head_the_mean_of_the_chosen_layer_and_the_last(encoder: str, layer: int) -> None:
-    model = build_model(fused(encoder, layer), "tagging", LABELS).eval()
+def test_the_head_reads_what_the_fusion_makes_of_its_states(encoder: str, fusion: Fusion, layer: int) -> None:
+    values = {"fusion_layer": layer, "reduction_ratio": 4}
+    own = {name: values[name] for name in fusion.parameters}
+    model = trained(build_model(ModelConfig(encoder=encoder, fusion=fusion.name, **own), "tagging", LABELS))
     ids_BT = torch.tensor([[0, 5, 6, 7, 2]])
     with torch.no_grad():
         states = AutoModel.from_pretrained(encoder)(input_ids=ids_BT, output_hidden_states=True).hidden_states
-        expected_TC = model.head.linear((states[layer] + states[-1]) / 2)[0]
+        assert torch.equal(states[-1], AutoModel.from_pretrained(encoder)(input_ids=ids_BT).last_hidden_state)
+        read = {"dlfa": [layer, 4], "gate": [layer, 4], "mean": [layer, 4], "scalar_mix": range(5), "none": [4]}
+        fused_BTE = model.fusion(*(states[i] for i in read[fusion.name]), attention_mask_BT=torch.ones_like(ids_BT))
+        expected_TC = model.head.linear(fused_BTE)[0]
         torch.testing.assert_close(model(*everywhere(ids_BT)), expected_TC, rtol=1e-5, atol=1e-5)
 
 
@@ -76,7 +84,7 @@ def test_no_fusion_is_the_plain_recipe(encoder: str) -> None:
         h_BTE = plain(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
         assert torch.equal(model(*everywhere(ids_BT, mask_BT)), model.head.linear(h_BTE).view(-1, len(LABELS)))
     pretrained = sum(p.numel() for name, p in plain.named_parameters() if not name.startswith("pooler."))
-    assert model.fusion is None
+    assert not model.fusion.state_dict()
     assert sum(p.numel() for p in model.parameters()) == pretrained + 32 * 3 + 3
 
 
@@ -99,7 +107,7 @@ def test_every_parameter_is_either_pretrained_or_new_and_learns(encoder: str, fu
     old, new = model.encoder_parameters(), model.new_parameters()
     assert {id(p) for p in old + new} == {id(p) for p in model.parameters()}
     assert len(old) + len(new) == len(list(model.parameters()))
-    assert sum(p.numel() for p in new) == 32 * 3 + 3 + (2 * (2 * 32 * 8 + 8 + 32) if fusion else 0)
+    assert sum(p.numel() for p in new) == 32 * 3 + 3 + (2 * (2 * 32 * 8 + 3 * 8 + 3 * 32) if fusion else 0)
     ids_BT = torch.tensor([[0, 5, 6, 7, 2]])
     trained(model).train()(*everywhere(ids_BT)).square().mean().backward()
     assert all(p.grad is not None for p in old + new)
@@ -138,11 +146,9 @@ def test_all_that_an_encoder_is_too_small_for_is_told_at_once(bert: str) -> None
 @pytest.mark.parametrize(("layer", "ratio"), [(3, 1), (0, 32)])
 def test_ends_of_the_ranges_are_allowed(bert: str, layer: int, ratio: int) -> None:
     model = build_model(fused(bert, layer, ratio), "tagging", LABELS)
-    assert model.fusion_layer == layer
-    assert model.fusion is not None
-    squeeze = model.fusion.aif.local_branch[0]
-    assert isinstance(squeeze, nn.Linear)
-    assert squeeze.out_features == 32 // ratio
+    assert model.reads == (layer, 4)
+    assert isinstance(model.fusion, DLFA)
+    assert model.fusion.aif.gate.local_branch.squeeze.out_features == 32 // ratio
 
 
 def test_range_is_checked_before_weights_are_read(bert: str, tmp_path: Path) -> None:
