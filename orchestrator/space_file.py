@@ -154,7 +154,9 @@ class _Compare:
             raise ConfigError(f"fusion: {wrong[0]!r} is not allowed{hint}; allowed: {', '.join(FUSIONS)}")
         if BASELINE not in self.fusion or len(set(self.fusion)) < len(self.fusion):
             given = f"[{', '.join(self.fusion)}]"
-            raise ConfigError(f"fusion: {given} is not allowed; allowed: each fusion once, {BASELINE} among them")
+            raise ConfigError(
+                f"fusion: {given} is not allowed; allowed: each fusion once, and the baseline, {BASELINE!r}"
+            )
 
     @property
     def fusions(self) -> tuple[str, ...]:

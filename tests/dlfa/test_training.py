@@ -74,9 +74,9 @@ def train(encoder: str) -> EncodedSplit:
     return split
 
 
-def fresh(encoder: str, seed: int = 1, dropout: float = 0.1) -> Classifier:
+def fresh(encoder: str, seed: int = 1, dropout: float = 0.1, fusion: str = "dlfa") -> Classifier:
     torch.manual_seed(seed)
-    config = ModelConfig(encoder=encoder, fusion_layer=1, reduction_ratio=2, dropout=dropout)
+    config = ModelConfig(encoder=encoder, fusion=fusion, fusion_layer=1, reduction_ratio=2, dropout=dropout)
     return build_model(config, "tagging", LABELS)
 
 
@@ -157,7 +157,7 @@ def test_reports_count_from_one_and_the_loss_falls(encoder: str, train: EncodedS
 
 
 def test_reported_loss_is_the_mean_over_words_since_the_last_report(still_encoder: str, train: EncodedSplit) -> None:
-    model = fresh(still_encoder, dropout=0.0)
+    model = fresh(still_encoder, dropout=0.0, fusion="gate")
     batch = collate(train, np.arange(52), PAD)
     with torch.no_grad():
         expected = float(nn.functional.cross_entropy(model(*batch.inputs()), batch.labels_W))
@@ -329,9 +329,12 @@ def test_the_best_reports_weights_are_left_in_the_model(
 
 
 def one_step(encoder: str, train: EncodedSplit, **changes: Any) -> tuple[dict[str, torch.Tensor], float]:
-    """The gradients, as clipped, of a single step over all 52 windows, and the loss reported for it."""
+    """The gradients, as clipped, of a single step over all 52 windows, and the loss reported for it.
+
+    With a fusion that has no batch statistics, so that it does not matter how the batch is cut.
+    """
     config = TrainingConfig(learning_rate=1e-3, epochs=1, batch_size=52, reports_per_trial=1)
-    model = fresh(encoder, dropout=0.0)
+    model = fresh(encoder, dropout=0.0, fusion="gate")
     (report,) = run(model, train, replace(config, **changes))
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert gradients.keys() == {name for name, _ in model.named_parameters()}
@@ -349,6 +352,58 @@ def test_micro_batches_add_up_to_the_batch(micro: int, still_encoder: str, train
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
     assert parts_loss == pytest.approx(loss, rel=1e-5)
     assert norm(whole) > 0.1  # zeros would be equal, too
+
+
+def statistics(model: Classifier) -> dict[str, torch.Tensor]:
+    return {name: buffer.clone() for name, buffer in model.fusion.named_buffers()}
+
+
+def test_batch_statistics_are_those_of_the_micro_batch(still_encoder: str, train: EncodedSplit) -> None:
+    found = {}
+    for micro in (None, 26, 4):
+        model = fresh(still_encoder, dropout=0.0)
+        config = TrainingConfig(epochs=1, batch_size=52, reports_per_trial=1, micro_batch_size=micro)
+        (report,) = run(model, train, config)
+        assert report.metrics["train/micro_batch_size"] == (micro or 52)
+        found[micro] = statistics(model)
+    # Each forward pass moves the running statistics by a tenth: one pass, two and thirteen.
+    name = "aif.gate.global_branch.squeeze_norm.running_var"
+    shares = [float(found[micro][name].mean()) for micro in (None, 26, 4)]
+    assert shares[0] > shares[1] > shares[2] > 0
+
+
+def test_training_with_one_window_at_a_time_stays_finite(encoder: str, train: EncodedSplit) -> None:
+    model = fresh(encoder)
+    reports = run(model, train, replace(CONFIG, micro_batch_size=1))
+    losses = [report.metrics["train/loss"] for report in reports]
+    assert losses[-1] < losses[0]
+    after = statistics(model)
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    # The global branch sees one value at a time, which has no variance: its statistics stay where they were.
+    for name, before in statistics(fresh(encoder)).items():
+        assert torch.equal(after[name], before) is ("global" in name)
+    assert all(value.abs().max() < 10 for value in after.values())
+
+
+def test_what_was_taken_before_memory_ran_out_moves_no_statistics(
+    still_encoder: str, train: EncodedSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainingConfig(epochs=1, batch_size=52, reports_per_trial=1, micro_batch_size=13)
+    whole = fresh(still_encoder, dropout=0.0)
+    run(whole, train, config)
+    summed_loss, calls = training._summed_loss, []
+
+    def second_part_does_not_fit(model: Classifier, batch: Batch, compute: Compute) -> torch.Tensor:
+        calls.append(len(batch.input_ids_BT))
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return summed_loss(model, batch, compute)
+
+    monkeypatch.setattr(training, "_summed_loss", second_part_does_not_fit)
+    model = fresh(still_encoder, dropout=0.0)
+    run(model, train, replace(config, micro_batch_size=26))
+    assert calls == [26, 26, 13, 13, 13, 13]
+    assert_same(weights(model), weights(whole))
 
 
 class Memory:
@@ -482,7 +537,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial(number: float, encoder: str, t
 
 
 def test_a_gradient_that_is_not_finite_ends_the_trial_before_it_is_used(encoder: str, train: EncodedSplit) -> None:
-    model = fresh(encoder)
+    model = fresh(encoder, fusion="gate")
     model.head.linear.bias.register_hook(lambda gradient: gradient * math.inf)
     before = weights(model)
     with pytest.raises(DivergedError, match=r"^training: loss [0-9.]+ with gradient norm (inf|nan) is not finite$"):

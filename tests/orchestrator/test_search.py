@@ -22,6 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from dlfa.errors import ConfigError
+from dlfa.fusions import FUSIONS
 from dlfa.model import EncoderShape
 from orchestrator.choices import PRUNERS, SAMPLERS
 from orchestrator.events import SweepObserver, TrialRef
@@ -186,12 +187,13 @@ def add(
 ) -> None:
     """Put a trial of the past into the study."""
     distributions = {name: SPACE.distributions[name] for name in params if name != "fusion"}
+    fusions = SPACE.fusions if params["fusion"] in SPACE.fusions else tuple(FUSIONS)
     study.add_trial(
         optuna.trial.create_trial(
             state=state,
             value=value,
             params=dict(params),
-            distributions={"fusion": CategoricalDistribution(("dlfa", "none")), **distributions},
+            distributions={"fusion": CategoricalDistribution(fusions), **distributions},
             user_attrs={"seed": SEED} | dict(attrs or {}),
             intermediate_values=dict(enumerate(scores, start=1)),
         )
@@ -229,6 +231,8 @@ def test_a_trial_that_ran_its_budget_is_complete(tmp_path: Path) -> None:
         "report:1": metrics_of(70.0),
         "report:2": metrics_of(72.0),
         "report:3": metrics_of(71.0),
+        "pruner:1": {"prunes": False, "notes": {}},
+        "pruner:2": {"prunes": False, "notes": {}},
         "scores": {"test/de/f1": 50.0, "test/avg_target": 50.0},
         "best_step": 2,
     }
@@ -307,12 +311,11 @@ def test_the_last_report_is_never_pruned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("strong", "weak"), [(BASELINE, FUSED), (FUSED, BASELINE)], ids=["baseline", "dlfa"])
 def test_a_trial_is_pruned_among_those_of_its_arm(pruner: str, strong: Params, weak: Params) -> None:
     study = optuna.create_study(study_name="search", direction="maximize", pruner=make_pruner(pruner, REPORTS))
-    for number in range(6):
-        rate: Params = {"learning_rate": 1e-4 * (1 + number)}
-        add(study, TrialState.COMPLETE, strong | rate, [80.0 + number] * REPORTS, 80.0 + number)
-        add(study, TrialState.COMPLETE, weak | rate, [20.0 + number] * REPORTS, 20.0 + number)
-    fixed = [strong | {"learning_rate": 9e-4}, weak | {"learning_rate": 9e-4}]
-    search = make_search(study, total=100, fixed=lambda number: fixed[number - 12])
+    fixed = [arm | {"learning_rate": 1e-4 * (1 + number)} for number in range(7) for arm in (strong, weak)]
+    search = make_search(study, total=100, fixed=lambda number: fixed[number])
+    for number in range(6):  # each better than those before it, so that none is stopped
+        complete(search, f"strong {number}", 80.0 + number)
+        complete(search, f"weak {number}", 20.0 + number)
     for name, score in (("strong", 70.0), ("weak", 30.0)):
         search.suggest(name)
         report(search, name, 1, score)
@@ -467,9 +470,9 @@ def test_trials_that_run_at_a_time_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_the_total_counts_every_state_and_is_exact_over_resumes(tmp_path: Path) -> None:
+    complete(make_search(open_study(tmp_path), total=5, fixed=lambda number: dict(BASELINE)), "a", 70.0)
     study = open_study(tmp_path, Always())
-    search = make_search(study, total=5, fixed=lambda number: dict(FUSED if number else BASELINE))
-    complete(search, "a", 70.0)
+    search = make_search(study, total=5, fixed=lambda number: dict(FUSED))
     search.suggest("b")
     report(search, "b", 1, 70.0)  # pruned
     search.suggest("c")
@@ -1079,7 +1082,7 @@ def test_a_sampler_that_likes_what_was_run_is_asked_for_something_near(monkeypat
 def test_another_seed_is_another_run() -> None:
     study = optuna.create_study(direction="maximize", study_name="search")
     only: Params = {"fusion": "none", "learning_rate": 1e-4}
-    distributions = {"fusion": CategoricalDistribution(("dlfa", "none")), **FINITE.distributions}
+    distributions = {"fusion": CategoricalDistribution(FINITE.fusions), **FINITE.distributions}
     for rate in (1e-5, 1e-4, 1e-3):
         study.add_trial(
             optuna.trial.create_trial(
