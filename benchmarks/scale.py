@@ -220,7 +220,7 @@ def test_scores(score: float) -> dict[str, float]:
         for place, language in enumerate(LANGUAGES_SCORED)
         for metric in ("f1", "accuracy")
     }
-    return found | {f"test/{name}": score for name in ("avg", "avg_target", "worst", "gap")}
+    return found | {f"test/{name}": score for name in ("avg", "avg_target", "worst", "gap", "near", "far", "enf")}
 
 
 def without_disk(connection: Any, record: object) -> None:

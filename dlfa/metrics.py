@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -12,6 +12,7 @@ from seqeval.metrics import accuracy_score, f1_score
 from seqeval.metrics.sequence_labeling import get_entities
 
 from dlfa.tasks import Kind
+from dlfa.tasks.languages import genus
 
 __all__ = ["SCORES", "TALLIES", "aggregate", "pair_scores", "pair_tallies", "tagging_scores", "tagging_tallies"]
 
@@ -104,23 +105,42 @@ def _bare_tags() -> Iterator[None]:
 
 
 def aggregate(scores: Mapping[str, float], source: str) -> dict[str, float]:
-    """Return `avg`, `avg_target`, `worst` and `gap` over languages.
+    """Return `avg`, `avg_target`, `worst`, `gap`, `near`, `far` and `enf` over languages.
+
+    `near` and `far` tell the source's close relatives from other targets by their genus in `dlfa.tasks.languages`. The
+    DLFA paper (doi 10.1109/ICPR56361.2022.9956721) reports `enf`, for English and German, and the rest.
 
     Args:
         scores: Language to score, in percent.
         source: Language that was trained on.
 
     Returns:
-        `avg` over all languages, `avg_target` and `worst` (lowest) over the targets, and `gap` (source minus
-        `avg_target`); what has no language to rest on is absent.
+        `avg` over all languages, `avg_target` and `worst` (lowest) over the targets, `gap` (source minus
+        `avg_target`), `near` over the targets of the source's genus, `far` over all other targets of known genus, and
+        `enf` over the source and the near targets; what has no language to rest on is absent, and so are the last
+        three where the source's genus is unknown.
     """
-    targets = [score for language, score in scores.items() if language != source]
+    targets = {language: score for language, score in scores.items() if language != source}
     result = {}
     if scores:
-        result["avg"] = math.fsum(scores.values()) / len(scores)
+        result["avg"] = _mean(scores.values())
     if targets:
-        result["avg_target"] = math.fsum(targets) / len(targets)
-        result["worst"] = min(targets)
+        result["avg_target"] = _mean(targets.values())
+        result["worst"] = min(targets.values())
         if source in scores:
             result["gap"] = scores[source] - result["avg_target"]
+    if (home := genus(source)) is None:
+        return result
+    near = [score for language, score in targets.items() if genus(language) == home]
+    far = [score for language, score in targets.items() if genus(language) not in (None, home)]
+    if near:
+        result["near"] = _mean(near)
+    if far:
+        result["far"] = _mean(far)
+    if near and source in scores:
+        result["enf"] = _mean([scores[source], *near])
     return result
+
+
+def _mean(values: Collection[float]) -> float:
+    return math.fsum(values) / len(values)

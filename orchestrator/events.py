@@ -62,7 +62,7 @@ class SweepObserver(Protocol):
         Args:
             trial: Which one.
             state: How it ended.
-            metrics: For COMPLETE `test/<language>/<metric>`, `test/avg`, `test/avg_target`,
-                `test/worst`, `test/gap` in percent; else empty.
+            metrics: For COMPLETE `test/<language>/<metric>` and the aggregates of `dlfa.metrics`, such as
+                `test/avg_target`, in percent; else empty.
             reason: For FAIL what went wrong, in one line.
         """

@@ -78,7 +78,7 @@ def test_a_sweep_s_run_has_all_that_was_written_and_its_study(finished: Finished
 
 def test_all_metrics_can_be_columns(page: MlflowPage) -> None:
     tests = [f"test/{language}/{metric}" for language in ("en", *_LANGUAGES) for metric in ("f1", "accuracy")]
-    means = [f"test/{name}" for name in ("avg", "avg_target", "worst", "gap")]
+    means = [f"test/{name}" for name in ("avg", "avg_target", "worst", "gap", "near", "far", "enf")]
     dev = ["dev/en/f1", "dev/en/accuracy", "dev/score", "train/loss"]
     best = [f"best/{name}" for name in ("fusion_layer", "avg_target", "baseline_avg_target", "difference")]
     assert [name for name in (*tests, *means, *dev, *best) if not page.offers_column(name)] == []

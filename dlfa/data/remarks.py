@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dlfa.data.cache import Corpus
 from dlfa.data.leakage import overlap
 from dlfa.data.sources import Split
+from dlfa.tasks.languages import genus
 
 __all__ = ["remarks"]
 
@@ -44,4 +45,11 @@ def remarks(corpus: Corpus, sets: Mapping[Split, Sequence[str]]) -> list[str]:
             shared.append(f"{name} ({found.examples} of {examples}{words})")
     if shared:
         lines.append(f"leakage: {corpus.task.examples} of the training set are also in {', '.join(shared)}")
-    return lines
+    return lines + _of_unknown_genus(corpus.config.source_language, sets["test"])
+
+
+def _of_unknown_genus(source: str, tested: Sequence[str]) -> list[str]:
+    if genus(source) is None:
+        return [f"no mean over near and far targets: the genus of {source}, the source language, is not known"]
+    unknown = [language for language in tested if genus(language) is None]
+    return [f"neither near nor far, because their genus is not known: {', '.join(unknown)}"] if unknown else []

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-__all__ = ["LANGUAGES", "Language", "find_language", "load_languages"]
+__all__ = ["LANGUAGES", "Language", "find_language", "genus", "load_languages"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,16 @@ def find_language(name: str) -> Language | None:
         None for a language that is not in the file; whether that matters is the caller's to say.
     """
     return _BY_ANY_NAME.get(name)
+
+
+def genus(name: str) -> str | None:
+    """Return the genus of a language by its code, which may have script and region: `zh-Hant`, `pt_br`.
+
+    Returns:
+        None for a language that is not in the file.
+    """
+    language = find_language(name) or find_language(re.split("[-_]", name)[0])
+    return language and language.genus
 
 
 def _by_any_name(languages: Mapping[str, Language]) -> dict[str, Language]:

@@ -104,7 +104,7 @@ def test_prints_every_report_and_the_scores(trained: tuple[Done, Path], toy: Toy
     for language in LANGUAGES:
         f1, accuracy = (scores[f"test/{language}/{metric}"] for metric in ("f1", "accuracy"))
         assert [language, f"{f1:.2f}", f"{accuracy:.2f}"] in [line.split() for line in lines]
-    for name in ("avg", "avg_target", "worst", "gap"):
+    for name in ("avg", "avg_target", "worst", "gap", "near", "far", "enf"):
         assert [name, f"{scores[f'test/{name}']:.2f}"] in [line.split() for line in lines]
     assert lines[-1] == f"wrote {out}/scores.json, predictions/ and model/"
 
@@ -120,7 +120,7 @@ def test_writes_scores_predictions_and_model_and_nothing_else(trained: tuple[Don
     assert list(summary) == ["config", "scores", "best_step", "selection_score", "reports", "counts"]
     assert list(summary["scores"]) == [
         *(f"test/{language}/{metric}" for language in ("en", "de", "es", "fr") for metric in ("f1", "accuracy")),
-        *(f"test/{name}" for name in ("avg", "avg_target", "worst", "gap")),
+        *(f"test/{name}" for name in ("avg", "avg_target", "worst", "gap", "near", "far", "enf")),
     ]
     assert len(summary["reports"]) == 3
     assert summary["reports"][summary["best_step"] - 1]["score"] == summary["selection_score"]

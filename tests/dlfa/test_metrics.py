@@ -132,15 +132,36 @@ def test_aggregates_by_hand() -> None:
         "avg_target": 50.0,
         "worst": 20.0,
         "gap": 30.0,
+        "near": 60.0,
+        "far": 45.0,
+        "enf": 70.0,
     }
     # The source is no target, even where it is the worst.
-    assert aggregate({"en": 10.0, "de": 60.0}, "en") == {"avg": 35.0, "avg_target": 60.0, "worst": 60.0, "gap": -50.0}
+    found = aggregate({"en": 10.0, "de": 60.0}, "en")
+    assert found == {"avg": 35.0, "avg_target": 60.0, "worst": 60.0, "gap": -50.0, "near": 60.0, "enf": 35.0}
+
+
+def test_near_targets_are_of_the_genus_of_the_source_whichever_it_is() -> None:
+    scores = {"en": 10.0, "es": 80.0, "fr": 60.0, "pt_br": 40.0, "zh-Hant": 20.0, "xx": 99.0, "qq-Latn": 98.0}
+    found = aggregate(scores, "es")
+    assert {name: found[name] for name in ("near", "far", "enf")} == {"near": 50.0, "far": 15.0, "enf": 60.0}
+    found = aggregate({"zh-Hant": 80.0, "zh": 60.0, "ja": 40.0}, "zh-Hant")
+    assert {name: found[name] for name in ("near", "far", "enf")} == {"near": 60.0, "far": 40.0, "enf": 70.0}
 
 
 def test_aggregates_of_what_is_missing_are_absent() -> None:
-    assert aggregate({"de": 60.0, "fr": 70.0}, "en") == {"avg": 65.0, "avg_target": 65.0, "worst": 60.0}
+    every = {"avg": 65.0, "avg_target": 65.0, "worst": 60.0}
+    assert aggregate({"de": 60.0, "fr": 70.0}, "en") == every | {"near": 60.0, "far": 70.0}
+    assert aggregate({"es": 60.0, "fr": 70.0}, "en") == every | {"far": 65.0}
     assert aggregate({"en": 80.0}, "en") == {"avg": 80.0}
     assert aggregate({}, "en") == {}
+
+
+def test_of_an_unknown_genus_nothing_is_near_or_far() -> None:
+    source = aggregate({"xx": 80.0, "yy": 60.0, "de": 40.0}, "xx")
+    assert source == {"avg": 60.0, "avg_target": 50.0, "worst": 40.0, "gap": 30.0}
+    targets = aggregate({"en": 80.0, "xx": 60.0, "yy": 40.0}, "en")
+    assert targets == {"avg": 60.0, "avg_target": 50.0, "worst": 40.0, "gap": 30.0}
 
 
 @given(st.dictionaries(st.sampled_from(["en", "de", "fr", "ja", "fi"]), st.floats(0, 100), min_size=2))

@@ -78,7 +78,7 @@ def test_result_of_a_trial(result: TrialResult, toy: Toy) -> None:
     languages = ("en", "de", "es", "fr")
     assert list(result.scores) == [
         *(f"test/{language}/{metric}" for language in languages for metric in ("f1", "accuracy")),
-        *(f"test/{name}" for name in ("avg", "avg_target", "worst", "gap")),
+        *(f"test/{name}" for name in ("avg", "avg_target", "worst", "gap", "near", "far", "enf")),
     ]
     for language in languages:
         predicted = result.predictions[language]
@@ -209,6 +209,9 @@ def test_layouts_give_the_same_scores_and_untagged_tests_none(result: TrialResul
         "test/avg_target": pytest.approx((f1["de"] + f1["es"]) / 2),
         "test/worst": min(f1["de"], f1["es"]),
         "test/gap": pytest.approx(f1["en"] - (f1["de"] + f1["es"]) / 2),
+        "test/near": f1["de"],
+        "test/far": f1["es"],
+        "test/enf": pytest.approx((f1["en"] + f1["de"]) / 2),
     }
 
 
@@ -218,7 +221,8 @@ def test_a_source_without_a_test_set_is_not_scored(toy: Toy, tmp_path: Path) -> 
     (data / "en" / "en_toy-test.conllu").unlink()
     found = run_trial(configuration(data, toy, languages=("de",)))
     assert list(found.predictions) == ["de"]
-    assert list(found.scores) == ["test/de/f1", "test/de/accuracy", "test/avg", "test/avg_target", "test/worst"]
+    means = ["test/avg", "test/avg_target", "test/worst", "test/near"]
+    assert list(found.scores) == ["test/de/f1", "test/de/accuracy", *means]
 
 
 def test_the_sets_of_all_languages_share_batches(toy: Toy) -> None:

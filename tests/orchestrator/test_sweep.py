@@ -85,7 +85,17 @@ def test_mlflow_has_the_names_and_the_learning_curve(finished: tuple[Path, str])
     folder, _ = finished
     run = runs_of(folder)["confirm-0001"]
     assert set(run.data.params) == {"fusion", "fusion_layer", "reduction_ratio", "learning_rate", "seed"}
-    for name in ("dev/en/f1", "test/avg", "test/avg_target", "test/worst", "test/gap", "train/loss"):
+    for name in (
+        "dev/en/f1",
+        "test/avg",
+        "test/avg_target",
+        "test/worst",
+        "test/gap",
+        "test/near",
+        "test/far",
+        "test/enf",
+        "train/loss",
+    ):
         assert name in run.data.metrics
     trial = trials_of(folder, "confirm")[1]
     assert trial.intermediate_values.keys() == {1, 2, 3}

@@ -1,5 +1,6 @@
 """What users are told of their data before a trial starts."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,18 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def found(data: Path, task: str, files: dict[str, str]) -> list[str]:
+def found(data: Path, task: str, files: dict[str, str], sets: Mapping[Split, Sequence[str]] = SETS) -> list[str]:
     data.mkdir()
     for name, text in files.items():
         (data / f"{name}.tsv").write_text(text, "utf-8")
+    return remarked(data, task, sets)
+
+
+def remarked(data: Path, task: str, sets: Mapping[Split, Sequence[str]], source_language: str = "en") -> list[str]:
     tokenizer = load_tokenizer(str(write_encoder(data.parent / "encoder")))
-    config = DataConfig(path=str(data), cache=str(data.parent / "cache"), max_length=8)
-    return remarks(Corpus(open_source(data, TASKS[task]), TASKS[task], tokenizer, config), SETS)
+    cache = str(data.parent / "cache")
+    config = DataConfig(path=str(data), cache=cache, source_language=source_language, max_length=8)
+    return remarks(Corpus(open_source(data, TASKS[task]), TASKS[task], tokenizer, config), sets)
 
 
 def test_nothing_to_say(data: Path) -> None:
@@ -62,4 +68,18 @@ def test_sentences_that_do_not_fit_and_leak(data: Path) -> None:
         "words that are nothing to the tokenizer, read as an unknown piece: 1",
         "leakage: sentences of the training set are also in en test (1 of 2, 25.0% of the words), "
         "de test (1 of 1, 100.0% of the words)",
+    ]
+
+
+def test_languages_of_unknown_genus(data: Path) -> None:
+    rows = {"train": "the\tdog\t0\n", "dev": "a\tcat\t0\n"}
+    files = {f"{split}-{language}": text for split, text in rows.items() for language in ("en", "xx")}
+    tests = {f"test-{language}": f"{language}\td\t1\n" for language in ("en", "de", "xx", "yy")}
+    sets: dict[Split, tuple[str, ...]] = {"train": ("en",), "dev": ("en",), "test": ("en", "de", "xx", "yy")}
+    assert found(data, "pawsx", files | tests, sets) == [
+        "neither near nor far, because their genus is not known: xx, yy"
+    ]
+    other: dict[Split, tuple[str, ...]] = {"train": ("xx",), "dev": ("xx",), "test": ("xx", "en", "yy")}
+    assert remarked(data, "pawsx", other, source_language="xx") == [
+        "no mean over near and far targets: the genus of xx, the source language, is not known"
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlfa.tasks import TASKS
-from dlfa.tasks.languages import LANGUAGES, Language, find_language, load_languages
+from dlfa.tasks.languages import LANGUAGES, Language, find_language, genus, load_languages
 
 XTREME = (
     "af", "ar", "bg", "bn", "de", "el", "en", "es", "et", "eu", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja",
@@ -134,6 +134,25 @@ def test_finds_a_language_by_either_code_and_by_name() -> None:
 @pytest.mark.parametrize("name", ["xx", "xxx", "Klingon", "", "DE", "no"])
 def test_does_not_find_what_is_not_there(name: str) -> None:
     assert find_language(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("de", "Germanic"),
+        ("cmn", "Chinese"),
+        ("Haitian Creole", "Creoles and Pidgins"),
+        ("zh-Hant", "Chinese"),
+        ("zh_CN", "Chinese"),
+        ("pt_br", "Romance"),
+        ("es-419", "Romance"),
+        ("sr-Latn-RS", None),
+        ("xx", None),
+        ("", None),
+    ],
+)
+def test_genus_of_a_code_with_and_without_script_and_region(name: str, expected: str | None) -> None:
+    assert genus(name) == expected
 
 
 def test_nobody_can_change_the_languages() -> None:
