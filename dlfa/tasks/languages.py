@@ -95,8 +95,8 @@ def genus(name: str) -> str | None:
     Returns:
         None for a language that is not in the file.
     """
-    language = find_language(name) or find_language(re.split("[-_]", name)[0])
-    return language and language.genus
+    found = find_language(name) or find_language(re.split("[-_]", name)[0])
+    return found.genus if found else None
 
 
 def _by_any_name(languages: Mapping[str, Language]) -> dict[str, Language]:
