@@ -1,7 +1,7 @@
 """Cosine similarity of an example and its translation, as a model's head reads them.
 
 The DLFA paper (ICPR 2022, doi 10.1109/ICPR56361.2022.9956721) compares models by the mean cosine similarity of final
-embeddings across languages. All states of a model may be alike, so the similarity of unrelated examples stands beside it.
+embeddings across languages. All states of a model may be alike, so the similarity of unrelated examples is given, too.
 
 Legend of array sizes: R examples, E hidden size.
 """

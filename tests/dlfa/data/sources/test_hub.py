@@ -220,6 +220,19 @@ def test_labels_that_are_text(tmp_path: Path) -> None:
     assert open_folder(tmp_path, "pawsx").read("en", "test") == [Pair("a b", "b a", "0"), Pair("a", "A", "1")]
 
 
+@pytest.mark.parametrize(("task", "expected"), [("pawsx", True), ("xnli", True), ("udpos", False), ("panx", False)])
+def test_test_sets_that_are_translations_of_one_another(task: str, expected: bool, tmp_path: Path) -> None:
+    write_data_set(tmp_path / "clone", DATA_SETS[task]())
+    assert open_folder(tmp_path / "clone", task).aligned is expected
+    write_data_set(tmp_path / "hub" / "google" / "xtreme", DATA_SETS[task]())
+    assert open_folder(tmp_path / "hub", task).aligned is expected
+
+
+def test_without_test_sets_nothing_is_aligned(tmp_path: Path) -> None:
+    write_data_set(tmp_path, xnli_train())
+    assert not open_folder(tmp_path, "xnli").aligned
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
     """A folder with both data sets that XNLI is made of."""
