@@ -223,7 +223,8 @@ def test_predictions_and_states_are_of_one_pass(
     assert list(states) == list(predicted) == list(splits)
     for language, split in splits.items():
         assert predicted[language].tolist() == expected[language].tolist()
-        assert (states[language].shape, states[language].dtype) == ((len(split.labels), 32), np.float32)
+        assert states[language].shape == (len(split.labels), 32)
+        assert states[language].dtype == np.float32
         batch = collate(split, np.arange(len(split.lengths)), PAD)
         with torch.no_grad():
             np.testing.assert_allclose(states[language], model.states(*batch.inputs()).numpy(), atol=1e-5)

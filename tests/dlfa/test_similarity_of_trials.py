@@ -16,7 +16,7 @@ from dlfa.cli import main
 from dlfa.config import TrialConfig
 from dlfa.data.batching import collate
 from dlfa.errors import ConfigError, DataError
-from dlfa.evaluation import predict_all
+from dlfa.evaluation import predict_all, predict_with_states
 from dlfa.metrics import aggregate
 from dlfa.tasks import TASKS
 from dlfa.trial import TrialResult, open_corpus, run_trial
@@ -75,8 +75,9 @@ def states(result: TrialResult, language: str) -> np.ndarray:
     split = corpus.split(language, "test")
     batch = collate(split, np.arange(len(split.lengths)), int(corpus.tokenizer.pad_token_id or 0))
     with torch.no_grad():
-        found = result.model.eval().states(*batch.inputs()).double()
-    return (found / found.norm(dim=1, keepdim=True)).numpy()
+        found = result.model.eval().states(*batch.inputs()).double().numpy()
+    units: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return units
 
 
 def test_scores_have_the_cosines_of_the_rows_that_are_compared(result: TrialResult) -> None:
@@ -108,11 +109,11 @@ def test_cosines_are_in_no_mean_and_change_no_score(result: TrialResult, root: P
 
 
 def test_the_test_sets_are_passed_through_the_model_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, passes = dlfa.trial.predict_with_states, []
+    passes: list[list[str]] = []
 
     def watched(*args: Any) -> Any:
         passes.append(list(args[1]))
-        return whole(*args)
+        return predict_with_states(*args)
 
     def dev_alone(model: Any, splits: Any, *args: Any) -> Any:
         assert list(splits) == ["en"]

@@ -75,7 +75,7 @@ def test_whole_numbers_are_the_names_that_their_digits_spell(tmp_path: Path, lab
 IDS = ["17", 17, "", None, True, 1.5, ["a"]]
 
 
-@pytest.mark.parametrize(("row_id", "expected"), zip(IDS, ["17", "17", None, None, None, None, None], strict=True))
+@pytest.mark.parametrize(("row_id", "expected"), list(zip(IDS, ["17", "17", *[None] * 5], strict=True)))
 def test_ids_are_text_or_whole_numbers(tmp_path: Path, row_id: object, expected: str | None) -> None:
     (found,) = read_jsonl(tmp_path, lines({**GOOD_PAIR, "id": row_id}), XNLI)
     (tmp_path / "test-de.jsonl").unlink()
