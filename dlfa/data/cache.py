@@ -85,6 +85,7 @@ class Corpus:
             "format": _FORMAT,
             "layout": self.source.layout,
             "files": self.fingerprint(language, split),
+            "language": language,  # one file may have several
             "tokenizer": self._tokenizer_digest,
             "kind": self.task.kind,
             "labels": (self.task.labels, self.task.aliases),

@@ -26,9 +26,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import trial_config, write_encoder
 
+from dlfa.config import DataConfig
+from dlfa.data.cache import Corpus
 from dlfa.data.sources import Example, Pair, Sentence, Source, Split
 from dlfa.data.sources.hub import HUB_FOLDERS, fetch
 from dlfa.errors import ConfigError, DataError
+from dlfa.model import load_tokenizer
 from dlfa.tasks import TASKS, TaskSpec
 from dlfa.trial import run_trial
 
@@ -231,6 +234,15 @@ def test_test_sets_that_are_translations_of_one_another(task: str, expected: boo
 def test_without_test_sets_nothing_is_aligned(tmp_path: Path) -> None:
     write_data_set(tmp_path, xnli_train())
     assert not open_folder(tmp_path, "xnli").aligned
+
+
+def test_languages_of_one_file_are_encoded_each_by_itself(tmp_path: Path) -> None:
+    write_data_set(tmp_path / "clone", xnli())
+    tokenizer = load_tokenizer(str(write_encoder(tmp_path / "encoder")))
+    config = DataConfig(path=str(tmp_path / "clone"), cache=str(tmp_path / "cache"), max_length=32)
+    corpus = Corpus(open_folder(tmp_path / "clone", "xnli"), TASKS["xnli"], tokenizer, config)
+    found = {language: tokenizer.decode(corpus.split(language, "test").input_ids) for language in ("en", "de", "th")}
+    assert [text.split()[1] for text in found.values()] == ["e", "d", "t"]  # of "en test", "de test", "th test"
 
 
 @pytest.fixture
