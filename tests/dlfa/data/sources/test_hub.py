@@ -241,7 +241,9 @@ def test_languages_of_one_file_are_encoded_each_by_itself(tmp_path: Path) -> Non
     tokenizer = load_tokenizer(str(write_encoder(tmp_path / "encoder")))
     config = DataConfig(path=str(tmp_path / "clone"), cache=str(tmp_path / "cache"), max_length=32)
     corpus = Corpus(open_folder(tmp_path / "clone", "xnli"), TASKS["xnli"], tokenizer, config)
-    found = {language: tokenizer.decode(corpus.split(language, "test").input_ids) for language in ("en", "de", "th")}
+    found = {
+        language: str(tokenizer.decode(corpus.split(language, "test").input_ids)) for language in ("en", "de", "th")
+    }
     assert [text.split()[1] for text in found.values()] == ["e", "d", "t"]  # of "en test", "de test", "th test"
 
 
