@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _RATE = number(float, "a number in (0, 1)", lambda x: 0 < x < 1)
+_COSINES = {"similarity": "similarity", "similarity_unrelated": "unrelated"}
+"""Titles of columns that are no scores."""
+
 _ALLOWED = {
     "encoder": "a folder with a Hugging Face encoder, a hub id, or embedded",
     "data": "hub, embedded, or a folder",
@@ -48,6 +51,12 @@ def _parser() -> Parser:
     )
     parser.add_argument("--batch-size", metavar="N", type=COUNT, default=32)
     parser.add_argument("--max-length", metavar="N", type=COUNT, default=128, help="window in pieces (default 128)")
+    parser.add_argument(
+        "--aligned",
+        action=argparse.BooleanOptionalAction,
+        help="test sets are translations of one another, row by row: measure similarity (default: if the data set is "
+        "known for it)",
+    )
     parser.add_argument("--reports", metavar="N", type=COUNT, default=6, help="evaluations while training (default 6)")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -72,6 +81,7 @@ def _config(args: argparse.Namespace) -> TrialConfig:
             max_length=args.max_length,
             train_limit=args.train_limit,
             eval_limit=args.eval_limit,
+            aligned=args.aligned,
         ),
         model=ModelConfig(
             encoder=encoder_source(args.encoder, cache),
@@ -131,12 +141,25 @@ def _train(config: TrialConfig, out: Path) -> int:
 
 
 def _print_scores(result: "TrialResult") -> None:
+    # Columns beside the task's scores: cosines, and only where there are some.
+    cosines = {
+        name: title for name, title in _COSINES.items() if any(key.endswith(f"/{name}") for key in result.scores)
+    }
     names = TASKS[result.config.task].metrics
     tested = list(dict.fromkeys(key.split("/")[1] for key in result.scores if key.count("/") == 2))
-    print(f"\ntest scores at report {result.best.step} (best on dev, {result.best.score:.2f}), in percent")
-    print("language    " + "".join(f"{name:>10}" for name in names))
+    unit = f"in percent{'; similarities are cosines' * bool(cosines)}"
+    print(f"\ntest scores at report {result.best.step} (best on dev, {result.best.score:.2f}), {unit}")
+    print(
+        "language    "
+        + "".join(f"{name:>10}" for name in names)
+        + "".join(f"  {name:>10}" for name in cosines.values())
+    )
     for language in tested:
-        print(f"{language:<12}" + "".join(f"{result.scores[f'test/{language}/{name}']:>10.2f}" for name in names))
+        row = "".join(f"{result.scores[f'test/{language}/{name}']:>10.2f}" for name in names)
+        for name in cosines:
+            cosine = result.scores.get(f"test/{language}/{name}")
+            row += f"  {'-' if cosine is None else f'{cosine:.4f}':>10}"
+        print(f"{language:<12}{row}")
     for name, value in result.scores.items():
         if name.count("/") == 1:
             print(f"{name.removeprefix('test/'):<12}{value:>10.2f}")

@@ -50,6 +50,10 @@ class DataConfig:
     eval_limit: int | None = None
     """Sentences of each language's dev and test set that are used, from the start; none: all."""
 
+    aligned: bool | None = None
+    """Whether test sets are translations of one another, row by row, and similarity is measured; none: if the data set
+    is known for it."""
+
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """Language and split, such as `de test`, to the SHA-256 of the files that results rest on; others are refused."""
 
@@ -310,7 +314,9 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {value!r} is not allowed; allowed: a finite number")
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if hint in (str, bool) and isinstance(value, hint):
+    if hint is bool and isinstance(value, bool):
         return value
-    wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))
+    if hint is str and isinstance(value, str):
+        return value
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(hint, str(hint))
     raise ConfigError(f"{where}: {value!r} is not allowed; allowed: {wanted}")

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from dlfa.checkpoint import CheckpointFile
 from dlfa.compute import choose
 from dlfa.config import TrialConfig, to_mapping
+from dlfa.data.alignment import align, require_alignable
 from dlfa.data.cache import Corpus
 from dlfa.data.remarks import remarks
 from dlfa.data.sources import Split, open_source
 from dlfa.errors import ConfigError, DataError
-from dlfa.evaluation import predict_all, score, tally
+from dlfa.evaluation import predict_all, predict_with_states, score, tally
 from dlfa.files import atomic_write
 from dlfa.metrics import aggregate
 from dlfa.model import Classifier, build_model, encoder_shape, load_tokenizer, save_model
 from dlfa.progress import Report
+from dlfa.similarity import similarity
 from dlfa.tasks import TaskSpec, find_task
 from dlfa.training import fit, small_table, trained_pieces
 
@@ -42,7 +44,8 @@ class TrialResult:
     """The report whose weights were tested."""
 
     scores: Mapping[str, float]
-    """`test/<language>/<metric>` and the aggregates `test/avg` and so on, in percent."""
+    """`test/<language>/<metric>` and the aggregates `test/avg` and so on, in percent. Of targets whose test sets are
+    aligned with the source's also `similarity` and `similarity_unrelated`, cosines in -1..1: see `dlfa.similarity`."""
 
     predictions: Mapping[str, list[list[str]]]
     """Language to predicted labels of its test set, example by example; unlabelled test sets included."""
@@ -130,6 +133,7 @@ def run_trial(
     pad = int(corpus.tokenizer.pad_token_id or 0)
     source = config.data.source_language
     sets = sets_read(config, corpus)
+    aligned = align(corpus, sets["test"]).rows  # now: training should not wait for a set that is refused
     selection = {language: corpus.split(language, "dev") for language in sets["dev"]}
     train = corpus.split(source, "train")
 
@@ -163,15 +167,19 @@ def run_trial(
             checkpoint=checkpoint,
         )
     tests = {language: corpus.split(language, "test") for language in sets["test"]}
-    predictions = predict_all(model, tests, compute, pad)
+    if aligned:
+        predictions, states = predict_with_states(model, tests, compute, pad)
+    else:
+        predictions, states = predict_all(model, tests, compute, pad), {}
+    found = {lang: score(task, split, predictions[lang]) for lang, split in tests.items() if split.labelled}
+    for lang, rows in aligned.items():
+        found[lang] |= similarity(states[source][rows], states[lang][rows], tests[lang].labels[rows])
     used = [train, *selection.values(), *tests.values()]
     return TrialResult(
         config=config,
         reports=tuple(reports),
         best=max(reports, key=lambda entry: entry.score),
-        scores=_test_scores(
-            task, source, {lang: score(task, s, predictions[lang]) for lang, s in tests.items() if s.labelled}
-        ),
+        scores=_test_scores(task, source, found),
         predictions={
             language: split.by_example(predictions[language], task.labels) for language, split in tests.items()
         },
@@ -188,7 +196,8 @@ def open_corpus(config: TrialConfig) -> Corpus:
     """Return the data of a configuration as its encoder sees it, checked against both.
 
     Raises:
-        ConfigError: The window exceeds the encoder's positions, or an encoder cannot be loaded.
+        ConfigError: The window exceeds the encoder's positions, an encoder cannot be loaded, or the test sets of a
+            task of more than one label for each example are said to be aligned.
         DataError: The data's layout is not recognised.
     """
     shape = encoder_shape(config.model.encoder)
@@ -198,6 +207,7 @@ def open_corpus(config: TrialConfig) -> Corpus:
             f"the window of {config.model.encoder}"
         )
     task = find_task(config.task)
+    require_alignable(task, config.data.aligned)
     source = open_source(config.data.path, task)
     return Corpus(source, task, load_tokenizer(config.model.encoder), config.data)
 

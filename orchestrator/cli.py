@@ -235,6 +235,7 @@ def _task_settings(args: argparse.Namespace, storage: Path, task: str, name: str
             source_language=args.source_lang,
             languages=languages(args),
             max_length=space.max_length,
+            aligned=space.aligned,
             train_limit=args.train_limit,
             eval_limit=args.eval_limit,
         ),

@@ -140,7 +140,7 @@ def encode_all(prepared: Prepared, say: Callable[[str], None]) -> Prepared:
 
     Raises:
         ConfigError: There are fewer steps than reports, or no target language can be scored.
-        DataError: A set is malformed.
+        DataError: A set is malformed, or test sets are not aligned although the user has said so.
     """
     corpus, source = prepared.corpus, prepared.settings.data.source_language
     train = corpus.split(source, "train")

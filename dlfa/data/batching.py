@@ -93,6 +93,8 @@ def joined(splits: Sequence[EncodedSplit]) -> EncodedSplit:
         label_position=values("label_position"),
         labels=values("labels"),
         example_label_start=starts("example_label_start"),
+        example_ids=values("example_ids"),
+        untranslated=values("untranslated"),
         counts={name: sum(split.counts[name] for split in splits) for name in splits[0].counts},
     )
 

@@ -23,7 +23,7 @@ from dlfa.tasks import TaskSpec
 
 __all__ = ["Corpus"]
 
-_FORMAT = 2
+_FORMAT = 3
 """Part of every address: raise it when the same input would be encoded differently."""
 
 _ARRAYS = tuple(f.name for f in fields(EncodedSplit) if f.name != "counts")
@@ -85,6 +85,7 @@ class Corpus:
             "format": _FORMAT,
             "layout": self.source.layout,
             "files": self.fingerprint(language, split),
+            "language": language,  # one file may have several
             "tokenizer": self._tokenizer_digest,
             "kind": self.task.kind,
             "labels": (self.task.labels, self.task.aliases),

@@ -5,6 +5,7 @@ Sentences are split into windows where they are long, never cut; a pair is one w
 Legend of array sizes: P pieces, N windows, W labelled positions (words, or pairs), S examples.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,10 +17,13 @@ from transformers import PreTrainedTokenizerBase
 from dlfa.data.sources import Example, Pair, Sentence, untranslated
 from dlfa.tasks import Kind, TaskSpec
 
-__all__ = ["UNLABELLED", "EncodedSplit", "encode"]
+__all__ = ["NO_ID", "UNLABELLED", "EncodedSplit", "encode"]
 
 UNLABELLED = -1
 """Label of an example in a file without labels: predicted, never scored."""
+
+NO_ID = 0
+"""Digest of the id of an example that has none."""
 
 _CHUNK = 1000
 """Examples that the tokenizer is given at once."""
@@ -49,6 +53,12 @@ class EncodedSplit:
 
     example_label_start: NDArray[np.int64]
     """[S + 1] where each example's labels begin."""
+
+    example_ids: NDArray[np.int64]
+    """[S] digest of each example's id in its file, or NO_ID; translations of one example have the same."""
+
+    untranslated: NDArray[np.bool_]
+    """[S] whether PAWS-X's mark of no translation stands in place of a sentence."""
 
     counts: Mapping[str, int]
     """What was done to examples that do not fit: see the functions that encode."""
@@ -140,6 +150,8 @@ def _encode_sentences(
         label_position=np.asarray(positions, np.int32),
         labels=np.asarray(values, np.int16),
         example_label_start=np.asarray(example_label_start, np.int64),
+        example_ids=np.full(len(sentences), NO_ID, np.int64),
+        untranslated=np.zeros(len(sentences), np.bool_),
         counts={"split_sentences": split_sentences, "shortened_words": shortened, "unknown_words": unknown_words},
     )
 
@@ -171,6 +183,7 @@ def _encode_pairs(
             window_start.append(len(pieces))
             truncated += bool(encoding.overflowing)
     one_each = np.arange(len(pairs) + 1, dtype=np.int64)
+    marked = np.asarray([untranslated(pair) for pair in pairs], np.bool_)
     return EncodedSplit(
         input_ids=np.asarray(pieces, np.int32),
         token_types=np.asarray(types, np.int8),
@@ -179,8 +192,18 @@ def _encode_pairs(
         label_position=np.zeros(len(pairs), np.int32),
         labels=np.asarray([UNLABELLED if p.label is None else index[p.label] for p in pairs], np.int16),
         example_label_start=one_each,
-        counts={"truncated_pairs": truncated, "untranslated_pairs": untranslated(pairs)},
+        example_ids=np.asarray([_digest(pair.id) for pair in pairs], np.int64),
+        untranslated=marked,
+        counts={"truncated_pairs": truncated, "untranslated_pairs": int(marked.sum())},
     )
+
+
+def _digest(name: str | None) -> int:
+    """Return 64 bits that stand for an id."""
+    if name is None:
+        return NO_ID
+    found = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(found, "little", signed=True)
 
 
 _ENCODERS: Mapping[Kind, Callable[..., EncodedSplit]] = {"tagging": _encode_sentences, "pair": _encode_pairs}

@@ -1,7 +1,8 @@
-"""What a user should know of the data that a trial reads: examples that do not fit, and leakage."""
+"""What a user should know of the data that a trial reads: examples that do not fit, leakage, and alignment."""
 
 from collections.abc import Mapping, Sequence
 
+from dlfa.data.alignment import align
 from dlfa.data.cache import Corpus
 from dlfa.data.leakage import overlap
 from dlfa.data.sources import Split
@@ -20,14 +21,14 @@ _COUNTS = {
 
 
 def remarks(corpus: Corpus, sets: Mapping[Split, Sequence[str]]) -> list[str]:
-    """Return one line for each thing that is not as it should be; none if all is well.
+    """Return one line for each thing that is not as it should be, and for what languages are compared by.
 
     Args:
         corpus: The data as the encoder sees it.
         sets: Languages of the train, dev and test sets that are read.
 
     Raises:
-        DataError: A set is malformed.
+        DataError: A set is malformed, or test sets are not aligned although the user has said so.
     """
     train = corpus.split(corpus.config.source_language, "train")
     names: tuple[Split, Split] = ("dev", "test")
@@ -45,7 +46,8 @@ def remarks(corpus: Corpus, sets: Mapping[Split, Sequence[str]]) -> list[str]:
             shared.append(f"{name} ({found.examples} of {examples}{words})")
     if shared:
         lines.append(f"leakage: {corpus.task.examples} of the training set are also in {', '.join(shared)}")
-    return lines + _of_unknown_genus(corpus.config.source_language, sets["test"])
+    lines += _of_unknown_genus(corpus.config.source_language, sets["test"])
+    return [*lines, *align(corpus, sets["test"]).remarks]
 
 
 def _of_unknown_genus(source: str, tested: Sequence[str]) -> list[str]:

@@ -60,7 +60,21 @@ class Classifier(nn.Module):
         row_W: Tensor,
         column_W: Tensor,
     ) -> Tensor:
-        """Return logits at the given positions, as WC.
+        """Return logits at the given positions, float32, as WC.
+
+        The arguments are those of `states`.
+        """
+        return self.logits(self.states(input_ids_BT, attention_mask_BT, token_types_BT, row_W, column_W))
+
+    def states(
+        self,
+        input_ids_BT: Tensor,
+        attention_mask_BT: Tensor,
+        token_types_BT: Tensor,
+        row_W: Tensor,
+        column_W: Tensor,
+    ) -> Tensor:
+        """Return what the head reads, the fusion's output L at the given positions, float32, as WE.
 
         Args:
             input_ids_BT: Pieces.
@@ -77,10 +91,18 @@ class Classifier(nn.Module):
         else:
             hidden_states = self.encoder(**inputs, output_hidden_states=True).hidden_states
             states = [hidden_states[index] for index in self.reads]
-        h_BTE = self.fusion(*states, attention_mask_BT=attention_mask_BT)
+        h_BTE: Tensor = self.fusion(*states, attention_mask_BT=attention_mask_BT)
+        return h_BTE[row_W, column_W].float()
+
+    def logits(self, h_WE: Tensor) -> Tensor:
+        """Return the logits of states, as WC.
+
+        Args:
+            h_WE: As `states` returns them.
+        """
         # In bf16 the best two of many labels are often equal, and the lower index would win.
-        with torch.autocast(h_BTE.device.type, enabled=False):
-            logits_WC: Tensor = self.head(h_BTE[row_W, column_W].float())
+        with torch.autocast(h_WE.device.type, enabled=False):
+            logits_WC: Tensor = self.head(h_WE)
         return logits_WC
 
     def encoder_parameters(self) -> list[nn.Parameter]:

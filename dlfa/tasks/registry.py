@@ -83,6 +83,7 @@ TASKS: Final[dict[str, TaskSpec]] = {
                 text=("sentence1", "sentence2"),
                 label="gold_label",
                 language="language",
+                aligned=True,
             ),
             HubTable(
                 repository="facebook/xnli",
@@ -107,6 +108,7 @@ TASKS: Final[dict[str, TaskSpec]] = {
                 splits=_SPLITS,
                 text=("sentence1", "sentence2"),
                 label="label",
+                aligned=True,
             ),
         ),
     ),

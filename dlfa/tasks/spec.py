@@ -32,6 +32,9 @@ class HubTable:
     language: str | None = None
     """Column of ISO codes, where one configuration mixes languages."""
 
+    aligned: bool = False
+    """Whether its test sets are translations of one another, row by row."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:

@@ -336,6 +336,8 @@ REPORT = [
 
 # Behind a whole right line of dlfa-train.
 TRAIN = [
+    ("--aligned", "--aligned (aligned): true is not allowed for udpos, which has a label for every word; allowed "),
+    ("--alinged", "unrecognized arguments: --alinged (did you mean --aligned?)"),
     ("--bogus", "unrecognized arguments: --bogus"),
     ("--fusion-leyer 3", "unrecognized arguments: --fusion-leyer 3 (did you mean --fusion-layer?)"),
     ("--task pos", "argument --task: invalid choice: 'pos' (choose from 'udpos', "),

@@ -38,6 +38,7 @@ FULL = TrialConfig(
         max_length=64,
         train_limit=100,
         eval_limit=10,
+        aligned=False,
         fingerprints={"fr train": "ab"},
     ),
     model=ModelConfig(encoder="encoder", fusion_layer=0, reduction_ratio=16, dropout=0.0),
@@ -92,6 +93,19 @@ def test_configurations_are_frozen() -> None:
         FULL.seed = 2  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("value", [True, False, None])
+def test_truth_values(value: bool | None) -> None:
+    data = from_mapping(DataConfig, {"path": "p", "cache": "c", "aligned": value})
+    assert data.aligned is value
+    assert from_mapping(DataConfig, to_mapping(data)) == data
+
+
+@pytest.mark.parametrize("value", ["true", 1, 0.0, [True]])
+def test_what_is_no_truth_value(value: object) -> None:
+    message = refusal(DataConfig, {"path": "p", "cache": "c", "aligned": value})
+    assert message == f"aligned: {value!r} is not allowed; allowed: true or false"
+
+
 def test_every_error_in_one_message() -> None:
     mapping = {
         "data": {"path": 3, "max_lenght": 64, "languages": "de"},
@@ -106,7 +120,7 @@ def test_every_error_in_one_message() -> None:
         "sed: unknown field (did you mean seed?)",
         "allowed: task, data, model, training, compute, select_on, seed",
         "data.max_lenght: unknown field (did you mean max_length?)",
-        "allowed: path, cache, source_language, languages, max_length, train_limit, eval_limit, fingerprints",
+        "allowed: path, cache, source_language, languages, max_length, train_limit, eval_limit, aligned, fingerprints",
         "data.path: 3 is not allowed",
         "allowed: text",
         "data.languages: 'de' is not allowed",

@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import write_encoder
+from tiny import examples, write_encoder
 from torch import Tensor, nn
 
 from dlfa.compute import Compute
+from dlfa.config import ModelConfig
+from dlfa.data.batching import collate
 from dlfa.data.encode import UNLABELLED, EncodedSplit, encode
 from dlfa.data.sources import Sentence
 from dlfa.errors import DivergedError
-from dlfa.evaluation import predict, predict_all, score
-from dlfa.model import load_tokenizer
+from dlfa.evaluation import predict, predict_all, predict_with_states, score
+from dlfa.model import Classifier, build_model, load_tokenizer
 from dlfa.tasks import TASKS
 
 TASK = TASKS["udpos"]
@@ -170,3 +172,91 @@ def test_a_logit_that_is_not_finite_is_no_prediction(
         broken.load_state_dict(model.state_dict())
         broken.table.weight[PAD] = number
     assert predict(broken, split, CPU, PAD).tolist() == split.labels.tolist()
+
+
+PAIRS = TASKS["pawsx"]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, dict[str, EncodedSplit]]:
+    """A model with a fusion, and pairs of three languages."""
+    encoder = str(write_encoder(tmp_path_factory.mktemp("encoder")))
+    tokenizer = load_tokenizer(encoder)
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(encoder=encoder, fusion="mean", fusion_layer=1), "pair", PAIRS.labels)
+    splits = {
+        language: encode(examples(PAIRS, count, seed=count), tokenizer, PAIRS, 16)
+        for language, count in {"en": 9, "de": 5, "fr": 7}.items()
+    }
+    return model.eval(), splits
+
+
+def test_states_are_what_the_head_reads_before_its_pooler(pairs: tuple[Classifier, dict[str, EncodedSplit]]) -> None:
+    model, splits = pairs
+    for split in splits.values():
+        batch = collate(split, np.arange(len(split.lengths)), PAD)
+        with torch.no_grad():
+            layers = model.encoder(
+                input_ids=batch.input_ids_BT,
+                attention_mask=batch.attention_mask_BT,
+                token_type_ids=batch.token_types_BT,
+                output_hidden_states=True,
+            ).hidden_states
+            states = model.states(*batch.inputs())
+            torch.testing.assert_close(states, ((layers[1] + layers[-1]) / 2)[:, 0])
+            assert torch.equal(model.logits(states), model(*batch.inputs()))
+            assert torch.equal(model.head(states), model(*batch.inputs()))
+
+
+def test_predictions_and_states_are_of_one_pass(
+    pairs: tuple[Classifier, dict[str, EncodedSplit]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, splits = pairs
+    passed: list[int] = []
+    hook = model.encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: passed.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    predicted, states = predict_with_states(model, splits, CPU, PAD)
+    hook.remove()
+    assert passed == [9 + 5 + 7]
+    expected = predict_all(model, splits, CPU, PAD)
+    assert list(states) == list(predicted) == list(splits)
+    for language, split in splits.items():
+        assert predicted[language].tolist() == expected[language].tolist()
+        assert states[language].shape == (len(split.labels), 32)
+        assert states[language].dtype == np.float32
+        batch = collate(split, np.arange(len(split.lengths)), PAD)
+        with torch.no_grad():
+            np.testing.assert_allclose(states[language], model.states(*batch.inputs()).numpy(), atol=1e-5)
+
+
+def test_a_batch_that_does_not_fit_is_halved_with_its_states(
+    pairs: tuple[Classifier, dict[str, EncodedSplit]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, splits = pairs
+    expected, states = predict_with_states(model, splits, CPU, PAD)
+    whole, asked = Classifier.states, []
+
+    def small(self: Classifier, *inputs: Tensor) -> Tensor:
+        asked.append(len(inputs[0]))
+        if asked[-1] > 2:
+            raise torch.OutOfMemoryError
+        return whole(self, *inputs)
+
+    monkeypatch.setattr(Classifier, "states", small)
+    predicted, found = predict_with_states(model, splits, CPU, PAD)
+    assert max(asked) == 21
+    for language in splits:
+        assert predicted[language].tolist() == expected[language].tolist()
+        np.testing.assert_allclose(found[language], states[language], atol=1e-5)
+
+
+def test_a_state_that_is_not_finite_is_none(
+    pairs: tuple[Classifier, dict[str, EncodedSplit]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, splits = pairs
+    whole = Classifier.states
+    monkeypatch.setattr(Classifier, "states", lambda self, *inputs: whole(self, *inputs).fill_(math.inf))
+    monkeypatch.setattr(Classifier, "logits", lambda self, h_WE: torch.zeros(len(h_WE), 2))
+    with pytest.raises(DivergedError, match=r"^evaluation: a hidden state is not finite$"):
+        predict_with_states(model, splits, CPU, PAD)

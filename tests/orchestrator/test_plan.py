@@ -160,6 +160,42 @@ def test_targets_without_any_tags_cannot_be_scored(settings: SweepSettings, tmp_
     assert any(line.endswith("test: 7 sentences in 3 languages (en, de, fr)") for line in lines)
 
 
+def aligned_pairs(settings: SweepSettings, folder: Path, german: str, aligned: bool | None = True) -> SweepSettings:
+    """Settings of a sweep over pairs, whose English test set has the labels 0, 1, 0, 1."""
+    folder.mkdir()
+    for name, labels in {"train-en": "01" * 40, "dev-en": "01", "test-en": "0101", "test-de": german}.items():
+        (folder / f"{name}.tsv").write_text(
+            "".join(f"{name} {n}\tthe dog\t{label}\n" for n, label in enumerate(labels))
+        )
+    data = replace(settings.data, path=str(folder), aligned=aligned)
+    return replace(settings, task="pawsx", space=SPACE.replace("udpos", "pawsx"), data=data)
+
+
+def test_similarity_is_told_of_before_a_sweep(settings: SweepSettings, tmp_path: Path) -> None:
+    lines: list[str] = []
+    prepared = encode_all(prepare(aligned_pairs(settings, tmp_path / "pairs", "0101")), lines.append)
+    assert lines[-1] == "similarity to en by pairs: de 4 of 4"
+    assert prepared.settings.provenance["remarks"][-1] == lines[-1]
+    encode_all(prepare(aligned_pairs(settings, tmp_path / "unsaid", "0101", None)), lines.append)
+    assert lines[-1].startswith("no similarity between languages: the data does not say that its test sets are aligned")
+
+
+def test_test_sets_that_are_said_to_be_aligned_are(settings: SweepSettings, tmp_path: Path) -> None:
+    start = "not aligned row by row with the test set of en, as --aligned (aligned: true) says: de"
+    for german, reason in {
+        "010": "3 rows, not 4",
+        "0111": "another label in 1 of 4 rows; allowed: in at most 2 %",
+    }.items():
+        folder = tmp_path / german
+        assert refusal(aligned_pairs(settings, folder, german)) == f"{folder}: {start} ({reason})"
+
+
+def test_aligned_rows_need_one_label_each(settings: SweepSettings) -> None:
+    assert refusal(replace(settings, data=replace(settings.data, aligned=True))) == (
+        "--aligned (aligned): true is not allowed for udpos, which has a label for every word; allowed for: xnli, pawsx"
+    )
+
+
 def test_everything_that_trials_read_is_encoded(settings: SweepSettings, tmp_path: Path) -> None:
     lines: list[str] = []
     prepared = prepare(replace(settings, select_on="targets"))

@@ -388,6 +388,11 @@ class _HubSource:
     index: Mapping[str, Mapping[str, _Part]]
     task: TaskSpec
 
+    @property
+    def aligned(self) -> bool:
+        tests = [part.table for splits in self.index.values() for split, part in splits.items() if split == "test"]
+        return all(table.aligned and table.repository == tests[0].repository for table in tests) and bool(tests)
+
     def languages(self) -> tuple[str, ...]:
         return tuple(sorted(self.index))
 

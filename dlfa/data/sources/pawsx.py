@@ -4,7 +4,6 @@
 """
 
 import reprlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +19,12 @@ _COLUMNS = ["id", "sentence1", "sentence2", "label"]
 _UNTRANSLATED = "NS"
 
 
-def untranslated(pairs: Iterable[Pair]) -> int:
-    """Return how many pairs have a sentence that PAWS-X's translators left out: the two letters NS stand in its place.
+def untranslated(both: Pair) -> bool:
+    """Return whether a pair has a sentence that PAWS-X's translators left out: the two letters NS stand in its place.
 
-    XTREME trains and scores on them, and so do we; what a score can reach is lower by them.
+    XTREME trains and scores on such pairs, and so do we; what a score can reach is lower by them.
     """
-    return sum(_UNTRANSLATED in (both.first, both.second) for both in pairs)
+    return _UNTRANSLATED in (both.first, both.second)
 
 
 def _find(path: Path, task: TaskSpec) -> FileIndex:
@@ -50,8 +49,8 @@ def _parse(path: Path, task: TaskSpec) -> list[Pair]:
             raise DataError(
                 f"{where}: {len(columns)} tab-separated columns; allowed: {len(_COLUMNS)} ({', '.join(_COLUMNS)})"
             )
-        _, first, second, label = columns
-        pairs.append(pair(where, first, second, label, task))
+        row_id, first, second, label = columns
+        pairs.append(pair(where, first, second, label, task, row_id))
     return pairs
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -70,6 +70,10 @@ class Pair:
     label: str | None
     """One of the task's labels; none: the file has no labels."""
 
+    id: str | None = field(default=None, compare=False)
+    """What the file calls its row, the same in every language; none: the file has no ids. Pairs that differ in nothing
+    else are equal."""
+
     @property
     def labelled(self) -> bool:
         """Whether it can be trained on and scored."""
@@ -90,6 +94,10 @@ class Source(Protocol):
     @property
     def root(self) -> Path:
         """Folder that was opened."""
+
+    @property
+    def aligned(self) -> bool:
+        """Whether its test sets are known to be translations of one another, row by row."""
 
     def languages(self) -> tuple[str, ...]:
         """Return the ISO codes that have any split, sorted."""
@@ -139,6 +147,10 @@ class _FileSource:
     index: FileIndex
     parse: Callable[[Path, TaskSpec], Sequence[Example]]
     task: TaskSpec
+
+    @property
+    def aligned(self) -> bool:
+        return False  # a layout does not tell whose data it holds
 
     def languages(self) -> tuple[str, ...]:
         return tuple(sorted(self.index))
@@ -314,8 +326,16 @@ def check_word(where: str, word: str, tag: str | None, task: TaskSpec) -> None:
         raise DataError(f"{where}: tag {tag!r} is not allowed; allowed: {', '.join(task.labels)}")
 
 
-def pair(where: str, first: str, second: str, label: str | None, task: TaskSpec) -> Pair:
+def pair(where: str, first: str, second: str, label: str | None, task: TaskSpec, row_id: object = None) -> Pair:
     """Return a pair with the task's name for its label.
+
+    Args:
+        where: Place in the file, for messages.
+        first: Verbatim, as is the second sentence.
+        second: Likewise.
+        label: As in the file; none: the file has no labels.
+        task: Whose labels are allowed.
+        row_id: The row's id; only text and whole numbers are one.
 
     Raises:
         DataError: A sentence has no character but spaces, or the label is neither one of the task's labels nor another
@@ -324,7 +344,8 @@ def pair(where: str, first: str, second: str, label: str | None, task: TaskSpec)
     for name, sentence in (("first", first), ("second", second)):
         if not sentence.strip(" "):
             raise DataError(f"{where}: {name} sentence {sentence!r} is empty; allowed: one or more characters")
-    return Pair(first, second, None if label is None else own_label(where, label, task))
+    known = str(row_id) if isinstance(row_id, str) or type(row_id) is int else None  # a bool is an int, but no id
+    return Pair(first, second, None if label is None else own_label(where, label, task), known or None)
 
 
 def own_label(where: str, label: str, task: TaskSpec) -> str:

@@ -1,8 +1,9 @@
 """People's own data as rows with named columns: JSON lines (one object per line) and Parquet.
 
 Columns of sentences: `words`, a list of strings, and `tags`, a list of as many labels. Columns of pairs: `sentence1`,
-`sentence2` and `label`. Labels are names; a whole number is the name that its digits spell (PAWS-X has 0 and 1). Other
-columns are left alone. A test file without labels has null for the labels in every row.
+`sentence2` and `label`, and `id`, a string or a whole number, where the rows of one language are translations of
+another's. Labels are names; a whole number is the name that its digits spell (PAWS-X has 0 and 1). Other columns are
+left alone. A test file without labels has null for the labels in every row.
 """
 
 import json
@@ -40,6 +41,9 @@ _COLUMNS: Mapping[Kind, tuple[str, ...]] = {
 }
 """Columns by kind of example; the last one has the labels."""
 
+_ID = "id"
+"""Column that pairs may have."""
+
 
 def _examples(rows: Iterable[tuple[str, Mapping[str, Any]]], task: TaskSpec) -> list[Example]:
     """Return the examples in rows, each given with its place in the file."""
@@ -47,7 +51,7 @@ def _examples(rows: Iterable[tuple[str, Mapping[str, Any]]], task: TaskSpec) -> 
     examples: list[Example] = []
     for where, row in rows:
         _check_columns(where, row, columns)
-        example = build(where, *(row[column] for column in columns), task)
+        example = build(where, *(row[column] for column in columns), task, row.get(_ID))
         if examples and example.labelled != examples[0].labelled:
             found, others = ("null", "labels") if examples[0].labelled else ("labels", "null")
             raise DataError(f"{where}: {found} for {columns[-1]}; allowed: {others}, as in the rows before")
@@ -55,7 +59,7 @@ def _examples(rows: Iterable[tuple[str, Mapping[str, Any]]], task: TaskSpec) -> 
     return examples
 
 
-def _sentence(where: str, words: object, tags: object, task: TaskSpec) -> Sentence:
+def _sentence(where: str, words: object, tags: object, task: TaskSpec, row_id: object) -> Sentence:
     forms = tuple(_text(where, "word", word) for word in _list(where, "words", words))
     if not forms:
         raise DataError(f"{where}: words is empty; allowed: one or more words")
@@ -67,9 +71,9 @@ def _sentence(where: str, words: object, tags: object, task: TaskSpec) -> Senten
     return Sentence(forms, names)
 
 
-def _pair(where: str, first: object, second: object, label: object, task: TaskSpec) -> Pair:
+def _pair(where: str, first: object, second: object, label: object, task: TaskSpec, row_id: object) -> Pair:
     name = None if label is None else _name(where, "label", label)
-    return pair(where, _text(where, "sentence1", first), _text(where, "sentence2", second), name, task)
+    return pair(where, _text(where, "sentence1", first), _text(where, "sentence2", second), name, task, row_id)
 
 
 _BUILDERS: Mapping[Kind, Callable[..., Example]] = {"tagging": _sentence, "pair": _pair}
@@ -150,13 +154,22 @@ def _parse_parquet(path: Path, task: TaskSpec) -> list[Example]:
         _check_columns(str(path), file.schema_arrow.names, columns)
         for column in columns:
             _check_type(path, column, file.schema_arrow.field(column).type)
-        table = file.read(columns=list(columns))
+        ids = [_ID] if task.kind == "pair" and _has_ids(file.schema_arrow) else []
+        table = file.read(columns=[*columns, *ids])
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: not to be read as Parquet ({reason}); allowed: a whole Parquet file") from error
     rows = (row for batch in table.to_batches() for row in batch.to_pylist())
     return _examples(((f"{path}: row {number}", row) for number, row in enumerate(rows, start=1)), task)
+
+
+def _has_ids(schema: Any) -> bool:
+    """Return whether a schema has one column of ids, of strings or of whole numbers."""
+    if schema.names.count(_ID) != 1:
+        return False
+    found, types = schema.field(_ID).type, pa.types
+    return bool(types.is_string(found) or types.is_large_string(found) or types.is_integer(found))
 
 
 def _check_type(path: Path, column: str, found: Any) -> None:

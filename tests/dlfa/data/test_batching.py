@@ -21,6 +21,8 @@ SPLIT = EncodedSplit(
     label_position=np.array([1, 3, 1, 1, 2, 5], np.int32),
     labels=np.array([7, 8, 9, 5, 6, 3], np.int16),
     example_label_start=np.array([0, 2, 6], np.int64),
+    example_ids=np.array([7, 8], np.int64),
+    untranslated=np.array([False, True]),
     counts={},
 )
 
@@ -154,6 +156,8 @@ def drawn_split(seed: int, windows: int = 12) -> EncodedSplit:
         label_position=np.concatenate(labelled).astype(np.int32),
         labels=chance.integers(-1, 17, label_start[-1]).astype(np.int16),
         example_label_start=label_start[::2],
+        example_ids=chance.integers(1, 99, len(label_start[::2]) - 1),
+        untranslated=chance.random(len(label_start[::2]) - 1) < 0.5,
         counts={"split_sentences": seed},
     )
 
@@ -167,6 +171,8 @@ def test_joined_splits_are_their_windows_one_split_after_the_other() -> None:
     assert one.by_example(one.labels, names) == [
         example for split in splits for example in split.by_example(split.labels, names)
     ]
+    for name in ("example_ids", "untranslated"):
+        assert getattr(one, name).tolist() == [value for split in splits for value in getattr(split, name)]
     windows = words = 0
     for split in splits:
         expected = collate(split, np.arange(len(split.lengths)), PAD)

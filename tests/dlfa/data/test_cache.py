@@ -31,6 +31,8 @@ ARRAYS = (
     "label_position",
     "labels",
     "example_label_start",
+    "example_ids",
+    "untranslated",
 )
 SPLITS = {"en": ("train", "dev", "test"), "de": ("dev", "test"), "fr": ("test",), "ru": ("dev",)}
 

@@ -8,7 +8,7 @@ import pytest
 from tiny import write_encoder
 from transformers import PreTrainedTokenizerBase
 
-from dlfa.data.encode import UNLABELLED, EncodedSplit, encode
+from dlfa.data.encode import NO_ID, UNLABELLED, EncodedSplit, encode
 from dlfa.data.sources import Pair
 from dlfa.model import load_tokenizer
 from dlfa.tasks import TASKS
@@ -88,6 +88,16 @@ def test_untranslated_pairs_are_kept_and_counted(tokenizer: PreTrainedTokenizerB
     split = encode([Pair("NS", "the dog", "neutral"), Pair("the", "NS", "neutral")], tokenizer, TASK, 16)
     assert split.counts["untranslated_pairs"] == 2
     assert len(split.labels) == 2
+    assert split.untranslated.tolist() == [True, True]
+    other = encode([Pair("the NS", "dog", "neutral"), Pair("the", "NS", "neutral")], tokenizer, TASK, 16)
+    assert other.untranslated.tolist() == [False, True]
+
+
+def test_equal_ids_are_equal_numbers(tokenizer: PreTrainedTokenizerBase) -> None:
+    names = ["1", "01", None, "\ud800", "1", ""]
+    ids = encode([Pair("the", "dog", "neutral", name) for name in names], tokenizer, TASK, 16).example_ids.tolist()
+    assert [ids.index(number) for number in ids] == [0, 1, 2, 3, 0, 5]
+    assert ids[2] == NO_ID
 
 
 def test_real_pairs_are_what_the_tokenizer_makes_of_them(shared_data: Path, shared_encoder: Path) -> None:

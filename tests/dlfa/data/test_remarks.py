@@ -1,7 +1,9 @@
 """What users are told of their data before a trial starts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import write_encoder
@@ -28,16 +30,22 @@ def found(data: Path, task: str, files: dict[str, str], sets: Mapping[Split, Seq
     return remarked(data, task, sets)
 
 
-def remarked(data: Path, task: str, sets: Mapping[Split, Sequence[str]], source_language: str = "en") -> list[str]:
+def remarked(data: Path, task: str, sets: Mapping[Split, Sequence[str]], **changes: Any) -> list[str]:
     tokenizer = load_tokenizer(str(write_encoder(data.parent / "encoder")))
-    cache = str(data.parent / "cache")
-    config = DataConfig(path=str(data), cache=cache, source_language=source_language, max_length=8)
+    config = DataConfig(path=str(data), cache=str(data.parent / "cache"), max_length=8, aligned=False)
+    config = replace(config, **changes)
     return remarks(Corpus(open_source(data, TASKS[task]), TASKS[task], tokenizer, config), sets)
 
 
 def test_nothing_to_say(data: Path) -> None:
-    files = {"train-en": "the\tdog\t0\n", "dev-en": "a\tcat\t0\n", "test-en": "b\tdog\t0\n", "test-de": "c\td\t1\n"}
+    files = {"train-en": "the\tdog\t0\n", "dev-en": "a\tcat\t0\n", "test-en": "b\tdog\t0\n", "test-de": "c\td\t0\n"}
     assert found(data, "pawsx", files) == []
+    unsaid, said = (remarked(data, "pawsx", SETS, aligned=aligned) for aligned in (None, True))
+    assert unsaid == [
+        "no similarity between languages: the data does not say that its test sets are aligned row by row "
+        "(aligned: true in the search space, or --aligned, says so)"
+    ]
+    assert said == ["similarity to en by pairs: de 1 of 1"]
 
 
 def test_pairs_that_are_truncated_and_leak(data: Path) -> None:

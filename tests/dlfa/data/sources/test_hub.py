@@ -26,9 +26,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import trial_config, write_encoder
 
+from dlfa.config import DataConfig
+from dlfa.data.cache import Corpus
 from dlfa.data.sources import Example, Pair, Sentence, Source, Split
 from dlfa.data.sources.hub import HUB_FOLDERS, fetch
 from dlfa.errors import ConfigError, DataError
+from dlfa.model import load_tokenizer
 from dlfa.tasks import TASKS, TaskSpec
 from dlfa.trial import run_trial
 
@@ -220,6 +223,30 @@ def test_labels_that_are_text(tmp_path: Path) -> None:
     assert open_folder(tmp_path, "pawsx").read("en", "test") == [Pair("a b", "b a", "0"), Pair("a", "A", "1")]
 
 
+@pytest.mark.parametrize(("task", "expected"), [("pawsx", True), ("xnli", True), ("udpos", False), ("panx", False)])
+def test_test_sets_that_are_translations_of_one_another(task: str, expected: bool, tmp_path: Path) -> None:
+    write_data_set(tmp_path / "clone", DATA_SETS[task]())
+    assert open_folder(tmp_path / "clone", task).aligned is expected
+    write_data_set(tmp_path / "hub" / "google" / "xtreme", DATA_SETS[task]())
+    assert open_folder(tmp_path / "hub", task).aligned is expected
+
+
+def test_without_test_sets_nothing_is_aligned(tmp_path: Path) -> None:
+    write_data_set(tmp_path, xnli_train())
+    assert not open_folder(tmp_path, "xnli").aligned
+
+
+def test_languages_of_one_file_are_encoded_each_by_itself(tmp_path: Path) -> None:
+    write_data_set(tmp_path / "clone", xnli())
+    tokenizer = load_tokenizer(str(write_encoder(tmp_path / "encoder")))
+    config = DataConfig(path=str(tmp_path / "clone"), cache=str(tmp_path / "cache"), max_length=32)
+    corpus = Corpus(open_folder(tmp_path / "clone", "xnli"), TASKS["xnli"], tokenizer, config)
+    found = {
+        language: str(tokenizer.decode(corpus.split(language, "test").input_ids)) for language in ("en", "de", "th")
+    }
+    assert [text.split()[1] for text in found.values()] == ["e", "d", "t"]  # of "en test", "de test", "th test"
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
     """A folder with both data sets that XNLI is made of."""
@@ -271,10 +298,14 @@ def test_a_clone_gets_the_scores_of_the_same_content_as_json_lines(task: TaskSpe
                 rows = [columns(entry) for entry in read]
                 (lines / f"{split}-{language}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     encoder = write_encoder(tmp_path / "encoder", layers=2)
-    found = [
-        run_trial(trial_config(task, folder, tmp_path / "cache", encoder, epochs=3, batch_size=1, reports=1))
+    configs = [
+        trial_config(task, folder, tmp_path / "cache", encoder, epochs=3, batch_size=1, reports=1)
         for folder in (source.root, lines)
     ]
+    if task.kind == "pair":  # lines do not tell that their test sets are aligned
+        configs[1] = replace(configs[1], data=replace(configs[1].data, aligned=True))
+    found = [run_trial(config) for config in configs]
+    assert ("test/de/similarity" in found[0].scores) == (task.kind == "pair")
     assert found[0].scores == found[1].scores
     assert found[0].predictions == found[1].predictions
 

@@ -31,6 +31,11 @@ def test_quotes_are_ordinary_characters(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_have_ids(tmp_path: Path) -> None:
+    found = read(tmp_path, HEADER + "17\ta\tb\t1\nt4\tc\td\t0\n\te\tf\t0\n")
+    assert [pair.id for pair in found if isinstance(pair, Pair)] == ["17", "t4", None]
+
+
 @pytest.mark.parametrize(
     "header", ["1\ta\tb\t0", "id\tsentence1\tsentence2", "id\tsentence2\tsentence1\tlabel", "ID\tsentence1", "x"]
 )
@@ -69,4 +74,4 @@ def test_what_was_not_translated_stays_and_is_counted(tmp_path: Path) -> None:
     rows = "1\tNS\tb\t0\n2\ta\tNS\t1\n3\tNS\tNS\t0\n4\tNS .\tns\t0\n"
     pairs = [pair for pair in read(tmp_path, HEADER + rows) if isinstance(pair, Pair)]
     assert [pair.first for pair in pairs] == ["NS", "a", "NS", "NS ."]
-    assert untranslated(pairs) == 3
+    assert sum(map(untranslated, pairs)) == 3

@@ -72,6 +72,26 @@ def test_whole_numbers_are_the_names_that_their_digits_spell(tmp_path: Path, lab
     assert read_parquet(tmp_path, table, PAWSX) == [Pair("a", "b", "0")]
 
 
+IDS = ["17", 17, "", None, True, 1.5, ["a"]]
+
+
+@pytest.mark.parametrize(("row_id", "expected"), list(zip(IDS, ["17", "17", *[None] * 5], strict=True)))
+def test_ids_are_text_or_whole_numbers(tmp_path: Path, row_id: object, expected: str | None) -> None:
+    (found,) = read_jsonl(tmp_path, lines({**GOOD_PAIR, "id": row_id}), XNLI)
+    (tmp_path / "test-de.jsonl").unlink()
+    table = pa.Table.from_pylist([{**GOOD_PAIR, "id": row_id}])
+    (other,) = read_parquet(tmp_path, table, XNLI)
+    assert [example.id for example in (found, other) if isinstance(example, Pair)] == [expected] * 2
+
+
+def test_pairs_need_no_ids(tmp_path: Path) -> None:
+    (found,) = read_jsonl(tmp_path, lines(GOOD_PAIR), XNLI)
+    (tmp_path / "test-de.jsonl").unlink()
+    columns = [pa.array([value]) for value in (*GOOD_PAIR.values(), "1", "2")]
+    (twice,) = read_parquet(tmp_path, pa.Table.from_arrays(columns, [*GOOD_PAIR, "id", "id"]), XNLI)
+    assert [example.id for example in (found, twice) if isinstance(example, Pair)] == [None, None]
+
+
 def test_numbers_never_stand_for_labels_with_names(tmp_path: Path) -> None:
     # Data sets number their labels in different orders.
     assert jsonl_fault(tmp_path, lines(GOOD_PAIR | {"label": 0}), XNLI).startswith("1: label '0' is not allowed; ")
