@@ -342,7 +342,8 @@ TRAIN = [
     ("--fusion-leyer 3", "unrecognized arguments: --fusion-leyer 3 (did you mean --fusion-layer?)"),
     ("--task pos", "argument --task: invalid choice: 'pos' (choose from 'udpos', "),
     ("--task all", "argument --task: invalid choice: 'all' (choose from 'udpos', "),
-    ("--fusion nine", "argument --fusion: invalid choice: 'nine' (choose from 'dlfa', 'none') (did you mean none?)"),
+    ("--fusion nine", "argument --fusion: invalid choice: 'nine' (choose from 'none', 'dlfa', 'gate', 'mean', "
+     "'scalar_mix') (did you mean none?)"),
     ("--fusion none", "fusion_layer: 2 is not allowed; allowed: no value, because fusion is none; reduction_ratio: 4 "
      "is not allowed; allowed: no value, because fusion is none"),
     ("--fusion-layer 6", "--fusion-layer (fusion_layer): 6 is not allowed; allowed: 0..5, the layers below the last o"),

@@ -230,8 +230,11 @@ NOTHING = "allowed: no value, because fusion is none"
         ({"fusion_layer": 2, "reduction_ratio": 0}, f"reduction_ratio: 0 is not allowed; {RATIO}"),
         ({"fusion": "none", "fusion_layer": 0}, f"fusion_layer: 0 is not allowed; {NOTHING}"),
         ({"fusion": "none", "reduction_ratio": 4}, f"reduction_ratio: 4 is not allowed; {NOTHING}"),
-        ({"fusion": "DLFA"}, "fusion: 'DLFA' is not allowed; allowed: dlfa, none"),
-        ({"fusion": None}, "fusion: None is not allowed; allowed: dlfa, none"),
+        (
+            {"fusion": "dfla"},
+            "fusion: 'dfla' is not allowed (did you mean dlfa?); allowed: none, dlfa, gate, mean, scalar_mix",
+        ),
+        ({"fusion": None}, "fusion: None is not allowed; allowed: text"),
         ({"fusion": "none", "dropout": 1.0}, "dropout: 1.0 is not allowed; allowed: in [0, 1)"),
     ],
 )

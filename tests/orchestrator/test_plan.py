@@ -16,7 +16,6 @@ import orchestrator.plan
 from dlfa.config import DataConfig, TrialConfig
 from dlfa.errors import ConfigError, DataError
 from dlfa.memory import GpuMemory
-from orchestrator.choices import Sampler
 from orchestrator.display import duration
 from orchestrator.events import TrialRef
 from orchestrator.plan import dry_run
@@ -26,7 +25,6 @@ from orchestrator.settings import SweepSettings
 
 SPACE = """
 task: udpos
-baseline_share: 0.25
 search:
   fusion_layer: {low: 1, high: L-1}
   reduction_ratio: {choices: [2, 4]}
@@ -118,21 +116,28 @@ def test_the_confirm_phases_seeds_are_seeds(
         assert refusal(asked) == message
 
 
-def test_a_grid_has_so_many_trials(settings: SweepSettings) -> None:
+@pytest.mark.parametrize("trials", [12, 23])
+def test_a_grid_is_run_whole(settings: SweepSettings, trials: int) -> None:
     grid = replace(settings, sampler="grid")
-    assert prepare(replace(grid, trials=22)).settings.trials == 22
-    assert refusal(replace(grid, trials=23)) == "--trials: 23 is not allowed; allowed: 1..22, the points of the grid"
+    prepared = prepare(replace(grid, trials=22))
+    assert (prepared.trials, prepared.shares) == (22, {"none": 2, "dlfa": 20})
+    assert refusal(replace(grid, trials=trials)) == (
+        f"--trials: {trials} is not allowed; allowed with --sampler grid: 22, the whole grid of each fusion (2 for "
+        "none, 20 for dlfa)"
+    )
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_search_has_so_many_trials(settings: SweepSettings, sampler: Sampler) -> None:
+def test_arms_have_equal_shares_and_no_configuration_twice(settings: SweepSettings) -> None:
+    assert prepare(replace(settings, trials=13)).shares == {"none": 6, "dlfa": 6}
     text = yaml.safe_load(settings.space)
-    rates = text["search"]["learning_rate"]["grid"]
-    text["search"]["learning_rate"] = {"choices": rates}
-    finite = replace(settings, sampler=sampler, space=yaml.safe_dump(text))
-    assert prepare(replace(finite, trials=22)).settings.trials == 22
-    assert refusal(replace(finite, trials=23)) == (
-        "--trials: 23 is not allowed; allowed: 1..22, the points of the space: none is run twice"
+    text["search"]["learning_rate"] = {"choices": text["search"]["learning_rate"]["grid"]}
+    finite = replace(settings, space=yaml.safe_dump(text))
+    assert prepare(replace(finite, trials=23)).shares == {"none": 2, "dlfa": 11}
+    assert prepare(replace(finite, trials=100)).shares == {"none": 2, "dlfa": 20}
+    lines = told(replace(finite, trials=23))
+    assert "        10 of 23 trials are not run: arms have equal shares, and none is run twice" in lines
+    assert refusal(replace(settings, trials=1)) == (
+        "--trials: 1 is not allowed; allowed: at least 2, one for each of none, dlfa"
     )
 
 
@@ -256,8 +261,8 @@ def test_a_plan(settings: SweepSettings, monkeypatch: pytest.MonkeyPatch, tmp_pa
         "space: reduction_ratio: 2, 4",
         "space: learning_rate: 0.0003 to 0.01, log-uniform",
         "space: dropout: 0.1",
-        "search: 12 trials, 3 of them for the baseline, sampler tpe, pruner hyperband, selected on the source",
-        "confirm: up to 12 trials, 2 seeds for each layer tried and the baseline",
+        "search: 12 trials (6 for none, 6 for dlfa), sampler tpe, pruner hyperband, selected on the source",
+        "confirm: up to 12 trials, 2 seeds for the baseline and each layer tried",
         # 4 epochs of 4 batches; three rounds of search and three of confirm
         "time: about 40s per trial by one step timed on this machine, beside nothing else;",
         "      at most about 4m 00s in all, less what is pruned",
@@ -280,14 +285,14 @@ def test_what_is_read_again_and_again_takes_its_time(settings: SweepSettings, mo
 
 def test_the_plan_of_a_small_search(settings: SweepSettings) -> None:
     lines = told(replace(settings, trials=3, confirm_seeds=1, pruner="none", sampler="random", select_on="targets"))
-    assert "search: 3 trials, 1 of them for the baseline, sampler random, pruner none, selected on the targets" in lines
-    assert "confirm: up to 3 trials, 1 seeds for each layer tried and the baseline" in lines
+    assert "search: 2 trials (1 for none, 1 for dlfa), sampler random, pruner none, selected on the targets" in lines
+    assert "confirm: up to 2 trials, 1 seeds for the baseline and each layer tried" in lines
 
 
 def test_the_plan_of_a_grid(settings: SweepSettings) -> None:
     lines = told(replace(settings, sampler="grid", trials=22))
     assert (
-        "search: 22 trials, 2 of them for the baseline, sampler grid, pruner hyperband, selected on the source" in lines
+        "search: 22 trials (2 for none, 20 for dlfa), sampler grid, pruner hyperband, selected on the source" in lines
     )
 
 
