@@ -3,7 +3,7 @@
     python benchmarks/start.py --encoder ENCODER --data DATA
 
 Over the real tokens of the first training batches, in training mode, so with the statistics of each batch, and without
-dropout; a new fusion for every seed. Per layer: the mean of |W'| (of DLFA; of the gate's M), the share of |W'| over 1,
+dropout; a new fusion for every seed. Per layer: the mean of |W'| (of the gate: of M; it starts as the mean of both layers), the share of |W'| over 1,
 and the distance to the baseline, ||L - L2|| / ||L2|| over all tokens: of all dimensions together (Frobenius norms),
 which a few with outlier activations may decide, and in the median dimension.
 """
@@ -21,7 +21,7 @@ from dlfa.fusions import DLFA, FUSIONS, FusionShape, GatedFusion
 from dlfa.model import encoder_shape, load_encoder
 from dlfa.trial import open_corpus
 
-NAMES = ("dlfa", "gate", "mean")
+NAMES = ("dlfa", "gate")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

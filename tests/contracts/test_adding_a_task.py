@@ -40,7 +40,7 @@ def test_a_fifth_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: py
     assert sweep_main([*data, "--space", "space.yaml", "--dry-run"]) == 0
     out = capfd.readouterr().out
     assert "train en: 300 pairs; dev en: 30 pairs; test: 60 pairs in 2 languages (en, de)\n" in out
-    assert "search: 60 trials, 12 of them for the baseline" in out
+    assert "search: 60 trials (30 for none, 30 for dlfa)" in out
 
     more = (
         "--fusion none --learning-rate 3e-3 --batch-size 8 --max-length 32 --reports 1 --epochs 8 --threads 1 --out o"

@@ -177,7 +177,14 @@ def test_select_on_targets_reads_target_dev_sets(toy: Toy, tmp_path: Path) -> No
     summary = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert summary["config"]["select_on"] == "targets"
     metrics = summary["reports"][0]["metrics"]
-    assert list(metrics) == ["dev/de/f1", "dev/de/accuracy", "dev/fr/f1", "dev/fr/accuracy", "train/loss"]
+    assert list(metrics) == [
+        "dev/de/f1",
+        "dev/de/accuracy",
+        "dev/fr/f1",
+        "dev/fr/accuracy",
+        "train/loss",
+        "train/micro_batch_size",
+    ]
     assert summary["reports"][0]["score"] == pytest.approx((metrics["dev/de/f1"] + metrics["dev/fr/f1"]) / 2)
 
 

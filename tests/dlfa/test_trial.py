@@ -88,7 +88,7 @@ def test_result_of_a_trial(result: TrialResult, toy: Toy) -> None:
     assert result.scores["test/worst"] == min(f1["de"], f1["es"], f1["fr"])
     assert f1["en"] > 30  # the toy is learnt, so that equal scores elsewhere mean something
     assert [report.step for report in result.reports] == [1, 2]
-    assert list(result.reports[0].metrics) == ["dev/en/f1", "dev/en/accuracy", "train/loss"]
+    assert list(result.reports[0].metrics) == ["dev/en/f1", "dev/en/accuracy", "train/loss", "train/micro_batch_size"]
     assert [report.score for report in result.reports] == [report.metrics["dev/en/f1"] for report in result.reports]
     assert result.best == max(result.reports, key=lambda report: report.score)
     assert result.counts == {"train_windows": 200, "split_sentences": 0, "shortened_words": 0, "unknown_words": 0}
@@ -142,7 +142,14 @@ def test_files_of_other_splits_are_not_read(result: TrialResult, toy: Toy, tmp_p
 def test_oracle_selection_reads_the_targets_dev_sets(toy: Toy) -> None:
     found = run_trial(configuration(toy[0], toy, select_on="targets", languages=("fr", "de")))
     first = found.reports[0]
-    assert list(first.metrics) == ["dev/fr/f1", "dev/fr/accuracy", "dev/de/f1", "dev/de/accuracy", "train/loss"]
+    assert list(first.metrics) == [
+        "dev/fr/f1",
+        "dev/fr/accuracy",
+        "dev/de/f1",
+        "dev/de/accuracy",
+        "train/loss",
+        "train/micro_batch_size",
+    ]
     assert first.score == pytest.approx((first.metrics["dev/fr/f1"] + first.metrics["dev/de/f1"]) / 2)
     assert first.metrics["dev/fr/f1"] != first.metrics["dev/de/f1"]
     assert list(found.predictions) == ["en", "fr", "de"]

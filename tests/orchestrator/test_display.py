@@ -71,16 +71,16 @@ def test_a_story_in_lines(clock: Callable[[float], None]) -> None:
     assert out.getvalue().splitlines() == [
         "search: 5 trials, 2 at a time",
         "search-0000 started: baseline, lr 3.00e-05, seed 1",
-        "search-0003 started: layer 7, ratio 16, lr 2.00e-05, seed 1",
+        "search-0003 started: dlfa, layer 7, ratio 16, lr 2.00e-05, seed 1",
         "search-0000 report 1/4: dev f1 60.00",
         "search-0003 report 1/4: dev f1 50.00",
         # 1.25 trials in 50 s, and 3.75 to go
-        "search-0003 pruned at report 1 of 4 (layer 7, ratio 16, lr 2.00e-05); 1 of 5 done, about 2m 30s left",
+        "search-0003 pruned at report 1 of 4 (dlfa, layer 7, ratio 16, lr 2.00e-05); 1 of 5 done, about 2m 30s left",
         "search-0000 report 2/4: dev f1 62.55",
         "search-0000 complete: dev f1 62.55, test avg_target 57.12 (baseline, lr 3.00e-05); "
         "2 of 5 done, about 2m 30s left",
-        "search-0004 started: layer 2, ratio 4, lr 1.50e-05, seed 1",
-        "search-0004 FAILED: the score of report 1 is nan (layer 2, ratio 4, lr 1.50e-05); "
+        "search-0004 started: dlfa, layer 2, ratio 4, lr 1.50e-05, seed 1",
+        "search-0004 FAILED: the score of report 1 is nan (dlfa, layer 2, ratio 4, lr 1.50e-05); "
         "3 of 5 done, about 1m 07s left",
         "done [bold]",
     ]
@@ -121,7 +121,7 @@ def test_an_interrupted_trial_is_not_done(clock: Callable[[float], None]) -> Non
     display.trial_ended(FUSED, "WAITING", {}, None)
     display.trial_ended(BASELINE, "FAIL", {}, "x")
     assert [line for line in out.getvalue().splitlines() if "search-0003" in line] == [
-        "search-0003 started: layer 7, ratio 16, lr 2.00e-05, seed 1"
+        "search-0003 started: dlfa, layer 7, ratio 16, lr 2.00e-05, seed 1"
     ]
     assert "; 1 of 2 done" in out.getvalue()
 
@@ -182,7 +182,7 @@ def test_a_live_table(clock: Callable[[float], None]) -> None:
     # 3.75 trials in 100 s, and 3.25 to go
     assert last[0].rstrip() == "search: 4 of 8 done, about 1m 27s left (2 complete, 1 pruned, 1 fail), 1m 40s elapsed"
     assert last[1].rstrip() == "best dev f1 60.00: baseline, lr 3.00e-05"
-    assert re.fullmatch(r"search-0003 +[━╸╺ ]+ +3/4 +71\.50 +layer 7, ratio 16, lr 2\.00e-05 *", last[2])
+    assert re.fullmatch(r"search-0003 +[━╸╺ ]+ +3/4 +71\.50 +dlfa, layer 7, ratio 16, lr 2\.00e-05 *", last[2])
     assert "search-0000 complete: dev f1 60.00" in drawn()  # ended trials are lines above the table
     assert "started" not in drawn()
 
@@ -231,10 +231,10 @@ def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None
 
 def test_parameters_in_a_few_words() -> None:
     assert describe(BASELINE.params) == "baseline, lr 3.00e-05"
-    assert describe(FUSED.params) == "layer 7, ratio 16, lr 2.00e-05"
+    assert describe(FUSED.params) == "dlfa, layer 7, ratio 16, lr 2.00e-05"
     more = {"head_learning_rate": 0.001, "batch_size": 32, "dropout": 0.25}
     assert describe({**FUSED.params, **more}) == (
-        "layer 7, ratio 16, head learning rate 0.001, batch size 32, dropout 0.25, lr 2.00e-05"
+        "dlfa, layer 7, ratio 16, head learning rate 0.001, batch size 32, dropout 0.25, lr 2.00e-05"
     )
 
 

@@ -340,7 +340,7 @@ def test_more_gpus_than_there_are(settings: SweepSettings, monkeypatch: pytest.M
 def test_threads_are_those_of_a_trial(settings: SweepSettings) -> None:
     before = torch.get_num_threads()
     try:
-        lines = told(replace(settings, cpus_per_trial=2, trials=1, confirm_seeds=0))
+        lines = told(replace(settings, cpus_per_trial=2, trials=2, confirm_seeds=0))
         assert "slots: no GPU in use; 2 trials at a time, 2 CPUs each, on this machine" in lines
         assert torch.get_num_threads() == 2
     finally:

@@ -159,4 +159,7 @@ def test_settings_without_fingerprints(begun: SweepSettings, tmp_path: Path, fin
 
 def test_a_grid_does_not_grow(begun: SweepSettings, tmp_path: Path) -> None:
     write_settings(tmp_path / "runs" / "mine", replace(begun, sampler="grid", trials=6))
-    assert refusal(tmp_path / "runs", trials=7) == ("--trials: 7 is not allowed; allowed: 1..6, the points of the grid")
+    assert refusal(tmp_path / "runs", trials=7) == (
+        "--trials: 7 is not allowed; allowed with --sampler grid: 6, the whole grid of each fusion (1 for none, 5 for "
+        "dlfa)"
+    )

@@ -52,7 +52,7 @@ def test_loads_back_with_the_same_logits_to_the_bit(family: str, fusion: bool, k
     assert torch.equal(torch.get_rng_state(), before)
     assert not loaded.training
     assert (loaded.kind, loaded.labels) == (kind, LABELS)
-    assert (loaded.fusion_layer, loaded.head.dropout.p) == (model.fusion_layer, model.head.dropout.p)
+    assert (loaded.reads, loaded.head.dropout.p) == (model.reads, model.head.dropout.p)
     with torch.no_grad():
         assert torch.equal(loaded(*everywhere(IDS_BT)), model(*everywhere(IDS_BT)))
 
