@@ -3,9 +3,10 @@
     python benchmarks/start.py --encoder ENCODER --data DATA
 
 Over the real tokens of the first training batches, in training mode, so with the statistics of each batch, and without
-dropout; a new fusion for every seed. Per layer: the mean of |W'| (of the gate: of M; it starts as the mean of both layers), the share of |W'| over 1,
-and the distance to the baseline, ||L - L2|| / ||L2|| over all tokens: of all dimensions together (Frobenius norms),
-which a few with outlier activations may decide, and in the median dimension.
+dropout; a new fusion for every seed. Per layer: the mean weight of the lower layer, |W'| (of the gate M, which starts
+as the mean of both layers), the share of weights over 1, and the distance to the baseline, ||L - L2|| / ||L2|| over all
+tokens: of all dimensions together (Frobenius norms), which a few with outlier activations may decide, and in the median
+dimension.
 """
 
 from collections.abc import Sequence
