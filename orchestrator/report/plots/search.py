@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from dlfa.fusions import BASELINE
+from orchestrator.report.arms import arm_of, fusions_of
 from orchestrator.report.importance import is_log
-from orchestrator.report.plots.style import BLUE, GREY, ORANGE, metric_of, new_figure
+from orchestrator.report.plots.style import BLUE, GREY, metric_of, new_figure, style_of
 from orchestrator.report.trials import Sweep
 
 __all__ = ["draw_importance", "draw_parallel", "draw_search"]
@@ -25,18 +27,15 @@ def draw_search(sweep: Sweep, curves: pd.DataFrame) -> Figure:
     """Draw the learning curve of every search trial; a cross ends those that were pruned."""
     figure, axes = new_figure(sweep, "Search trials")
     for _, curve in curves.groupby("trial"):
-        baseline = curve["fusion"].iloc[0] == "none"
+        style = style_of(curve["fusion"].iloc[0])
         axes.plot(
-            curve["step"], curve["value"], color=ORANGE if baseline else BLUE, linestyle="--" if baseline else "-",
-            linewidth=1, marker=_ENDS.get(curve["state"].iloc[0], ""), markersize=5, markevery=[-1],
+            curve["step"], curve["value"], color=style.colour, linestyle=style.line, linewidth=1,
+            marker=_ENDS.get(curve["state"].iloc[0], ""), markersize=5, markevery=[-1],
         )  # fmt: skip
-    for label, style in {
-        "baseline": {"color": ORANGE, "linestyle": "--"},
-        "DLFA": {"color": BLUE},
-        "pruned": {"color": GREY, "marker": "x", "linestyle": ""},
-        "full budget": {"color": GREY, "marker": "o", "linestyle": ""},
-    }.items():
-        axes.plot([], [], label=label, **style)
+    for fusion in (BASELINE, *fusions_of(curves)):
+        axes.plot([], [], color=style_of(fusion).colour, linestyle=style_of(fusion).line, label=arm_of(fusion))
+    axes.plot([], [], color=GREY, marker="x", linestyle="", label="pruned")
+    axes.plot([], [], color=GREY, marker="o", linestyle="", label="full budget")
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     axes.set_xlabel("report")
     axes.set_ylabel(f"dev {metric_of(sweep)} (%)")
@@ -44,10 +43,10 @@ def draw_search(sweep: Sweep, curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_importance(sweep: Sweep, shares: pd.Series, trials: int) -> Figure:
-    """Draw which parameters the scores of so many search trials depend on."""
+def draw_importance(sweep: Sweep, fusion: str, shares: pd.Series, trials: int) -> Figure:
+    """Draw which parameters the scores of so many search trials of a fusion depend on."""
     figure, axes = new_figure(
-        sweep, f"Importance of parameters in {trials} complete DLFA trials", height=1.2 + 0.35 * len(shares)
+        sweep, f"Importance of parameters in {trials} complete {fusion} trials", height=1.2 + 0.35 * len(shares)
     )
     names = [name.replace("_", " ") for name in shares.index]
     axes.barh(range(len(shares)), 100 * shares, color=BLUE, height=0.6)
@@ -60,9 +59,9 @@ def draw_importance(sweep: Sweep, shares: pd.Series, trials: int) -> Figure:
     return figure
 
 
-def draw_parallel(sweep: Sweep, trials: pd.DataFrame, params: list[str]) -> Figure:
-    """Draw every DLFA trial of the search as a line through its parameters, to its score if it ran to its end."""
-    figure, axes = new_figure(sweep, "DLFA trials of the search", width=2.0 + 1.6 * len(params), height=4.2)
+def draw_parallel(sweep: Sweep, fusion: str, trials: pd.DataFrame, params: list[str]) -> Figure:
+    """Draw every search trial of a fusion as a line through its parameters, to its score if it ran to its end."""
+    figure, axes = new_figure(sweep, f"{fusion} trials of the search", width=2.0 + 1.6 * len(params), height=4.2)
     ended = trials[trials["state"].eq("COMPLETE") & trials["score"].notna()].sort_values("score")
     others = trials.drop(ended.index)
     places = {name: _scaled(name, trials[name]) for name in params}
