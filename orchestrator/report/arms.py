@@ -7,7 +7,7 @@ import pandas as pd
 
 from dlfa.fusions import BASELINE, FUSIONS
 
-__all__ = ["KEY", "NO_LAYER", "arm_of", "columns_of", "described", "fusions_of", "in_order", "layered"]
+__all__ = ["KEY", "NO_LAYER", "arm_of", "columns_of", "described", "fusions_of", "in_order", "layered", "layers_of"]
 
 KEY: Final = ["fusion", "fusion_layer"]
 """Columns that tell rows apart; the layer is missing for fusions that have none."""
@@ -41,8 +41,14 @@ def layered(fusions: Iterable[str]) -> list[str]:
 
 def columns_of(table: pd.DataFrame, fusion: str | None) -> pd.DataFrame:
     """Return a fusion's columns, named by their layers, of a table whose columns are of two levels; perhaps none."""
-    found = table.loc[:, table.columns.get_level_values("fusion") == fusion]
-    return found.set_axis(found.columns.get_level_values("fusion_layer"), axis="columns")
+    found: pd.DataFrame = table.loc[:, table.columns.get_level_values("fusion") == fusion]
+    found.columns = pd.Index(found.columns.get_level_values("fusion_layer"))
+    return found
+
+
+def layers_of(table: pd.DataFrame, fusions: Iterable[str]) -> list[int]:
+    """Return the layers that such a table has columns of for any of some fusions, ascending."""
+    return sorted({layer for fusion in fusions for layer in columns_of(table, fusion).columns.astype("int64").tolist()})
 
 
 def arm_of(fusion: str) -> str:

@@ -111,7 +111,8 @@ def _of_fusion(
             **{column: beside[column].to_numpy("float64") for column in beside if column != "avg_target"},
         }
     )
-    part["selected"] = part["layer"].eq(_predicted(found, beside["avg_target"].dropna()))
+    predicted = _predicted(found, beside["avg_target"].dropna())
+    part["selected"] = [layer == predicted for layer in found.layers]
     return part
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from orchestrator.report.arms import columns_of, layered
+from orchestrator.report.arms import columns_of, layered, layers_of
 from orchestrator.report.languages import families_of, gains_by_language
 
 __all__ = ["Alikeness", "alikeness", "families", "gain_similarity"]
@@ -103,7 +103,9 @@ def families(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     fusions = layered(dict.fromkeys(gains.columns.get_level_values("fusion")))
     for fusion in fusions:
-        for name, of_family in columns_of(gains, fusion).groupby(family, sort=True):
+        of_fusion = columns_of(gains, fusion)
+        for name in sorted(set(family)):
+            of_family = of_fusion[np.array(family) == name]
             members = [language for language in of_family.index if language in alike.index]
             pairs = alike.loc[members, members].to_numpy("float64")[np.triu_indices(len(members), 1)]
             rows.append(
@@ -115,7 +117,7 @@ def families(frame: pd.DataFrame) -> pd.DataFrame:
                     "within": pairs.mean() if len(pairs) and name != "unknown" else float("nan"),
                 }
             )
-    layers = sorted({layer for fusion in fusions for layer in columns_of(gains, fusion)})
+    layers = layers_of(gains, fusions)
     columns = ["fusion", "family", "languages", *(f"layer_{layer}" for layer in layers), "within"]
     table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
     return table

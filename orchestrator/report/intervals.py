@@ -166,7 +166,8 @@ def _seed_shifts(count: int, chance: np.random.Generator) -> NDArray[np.float64]
 
 
 def _keyed(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs.assign(fusion_layer=runs["fusion_layer"].fillna(NO_LAYER).astype("int64"))
+    keyed: pd.DataFrame = runs.assign(fusion_layer=runs["fusion_layer"].fillna(NO_LAYER).astype("int64"))
+    return keyed
 
 
 def _pairs(runs: pd.DataFrame) -> dict[tuple[str, int], NDArray[np.int64]]:
@@ -176,8 +177,10 @@ def _pairs(runs: pd.DataFrame) -> dict[tuple[str, int], NDArray[np.int64]]:
     baseline = numbered.loc[is_baseline, ["seed", "run"]]
     both = numbered[~is_baseline].merge(baseline, how="left", on="seed", suffixes=("", "_baseline"))
     return {
-        (str(fusion), int(layer)): of_row[["run", "run_baseline"]].dropna().to_numpy(np.int64)
-        for (fusion, layer), of_row in in_order(both, "fusion_layer").groupby(KEY, sort=False)
+        (str(of_row["fusion"].iloc[0]), int(of_row["fusion_layer"].iloc[0])): of_row[["run", "run_baseline"]]
+        .dropna()
+        .to_numpy(np.int64)
+        for _, of_row in in_order(both, "fusion_layer").groupby(KEY, sort=False)
     }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from dlfa.fusions import BASELINE
 from dlfa.tasks import TASKS
 from dlfa.tasks.languages import find_language
-from orchestrator.report.arms import KEY, NO_LAYER, columns_of, fusions_of, in_order, layered
+from orchestrator.report.arms import KEY, NO_LAYER, columns_of, fusions_of, in_order, layered, layers_of
 from orchestrator.report.best_layers import runs_of_arms, with_intervals
 from orchestrator.report.runs import differences, is_main
 from orchestrator.report.trials import confirmed_runs
@@ -106,7 +106,7 @@ def layer_profiles(frame: pd.DataFrame) -> pd.DataFrame:
         columns_of(gains, fusion).rename_axis(index="language", columns=None).reset_index().assign(fusion=fusion)
         for fusion in fusions
     ]
-    layers = sorted({layer for fusion in fusions for layer in columns_of(gains, fusion)})
+    layers = layers_of(gains, fusions)
     table = (
         pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["language", "fusion"], dtype="string")
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from orchestrator.report.arms import KEY, fusions_of, layered
+from orchestrator.report.arms import KEY, columns_of, fusions_of, layered
 from orchestrator.report.best_layers import best_layers
 from orchestrator.report.intervals import EDGES
 from orchestrator.report.trials import confirmed_runs
@@ -50,7 +50,8 @@ def _of_fusion(frame: pd.DataFrame, layers: pd.DataFrame, draws: pd.DataFrame) -
     rows["cost"] = [rows["avg_target"].diff().iloc[1], np.nan]
     low, high = (np.nan, np.nan)
     if chosen != oracle and not draws.empty:
-        own, best = (draws[tuple(layers.loc[row, KEY])] for row in (chosen, oracle))
+        drawn = columns_of(draws, str(rows["fusion"].iloc[0]))
+        own, best = (drawn[int(layer)] for layer in rows["fusion_layer"])
         low, high = np.percentile(best - own, EDGES)
     both: pd.DataFrame = rows.assign(cost_low=[low, np.nan], cost_high=[high, np.nan])
     return both

@@ -72,7 +72,7 @@ def draw_gain_by_size(sweep: Sweep, fusion: str, found: pd.DataFrame) -> Figure:
     """Draw each language's gain with a fusion over the size of its Wikipedia, a marker per script."""
     sized, missing = found.dropna(subset="bytes"), found.loc[found["bytes"].isna(), "language"]
     figure, axes = new_figure(
-        sweep, f"Gain with {fusion}, selected layer, and text to learn from", width=7.0, height=4.6
+        sweep, f"Gain with fusion {fusion}, selected layer, and text to learn from", width=7.0, height=4.6
     )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

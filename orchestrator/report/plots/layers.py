@@ -35,7 +35,9 @@ def draw_best_layers(sweep: Sweep, table: pd.DataFrame) -> Figure:
     ticks = tick_layers(sweep.layers, rows)
     all_layers = bool(rows["fusion_layer"].isna().any())
     width = 1.5 + 0.35 * (len(ticks) + all_layers) * max(1, 0.6 * len(fusions))
-    figure, axes = new_figure(sweep, "Best configuration of every layer", width=max(5.5, width))
+    figure, axes = new_figure(
+        sweep, "Best configuration of every layer", width=max(5.5, width), height=3.4 if len(fusions) < 2 else 4.2
+    )
     runs = confirmed_runs(sweep.frame)
     runs = runs[runs["metric"].eq("avg_target")]
     runs = runs.assign(difference=differences(runs, ["seed"], "value"), avg_target=runs["value"])
@@ -52,7 +54,7 @@ def draw_best_layers(sweep: Sweep, table: pd.DataFrame) -> Figure:
         if compared and of_fusion["difference_low"].notna().any():
             _draw_intervals(axes, at, of_fusion, runs[value], style.colour)
         axes.plot(at, of_fusion[value], style.marker, color=style.colour, markersize=6 if len(fusions) < 3 else 5,
-                  label=f"{fusion}, mean", zorder=3)  # fmt: skip
+                  label=fusion, zorder=3)  # fmt: skip
     if compared and rows["difference_low"].notna().any():
         axes.plot([], [], color=BLUE if len(fusions) == 1 else "black", linewidth=1.4, label="95 % interval")
     selected = rows[rows["selected"] & rows["fusion_layer"].notna()]
@@ -94,7 +96,7 @@ def draw_layers_by_language(sweep: Sweep, fusion: str, gains: pd.DataFrame, boun
     languages, layers = list(gains.index), list(gains.columns)
     height = 1.4 + 0.24 * len(languages)
     figure, axes = new_figure(
-        sweep, f"Difference of {fusion} to the baseline", width=max(5.0, 1.8 + 0.55 * len(layers)), height=height
+        sweep, f"Fusion {fusion}: difference to the baseline", width=max(5.0, 1.8 + 0.55 * len(layers)), height=height
     )
     image = axes.imshow(
         gains.to_numpy("float64"), cmap="PuOr_r", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest"

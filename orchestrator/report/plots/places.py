@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.report.arms import fusions_of
+from orchestrator.report.arms import fusions_of, layered
 
 __all__ = ["beside", "draw_layer_axis", "place_layers", "tick_layers"]
 
@@ -23,10 +23,12 @@ def place_layers(layers: pd.Series, ticks: Sequence[int]) -> NDArray[np.float64]
 
 
 def beside(table: pd.DataFrame) -> tuple[dict[str, float], float]:
-    """Return how far from its layer each fusion of a table stands, and the distance of two fusions."""
+    """Return how far from its place each fusion of a table stands, and the distance of two fusions."""
     fusions = fusions_of(table)
-    step = 0.7 / max(len(fusions), 1)
-    return {name: step * (number - (len(fusions) - 1) / 2) for number, name in enumerate(fusions)}, step
+    with_layers = layered(fusions)
+    step = 0.7 / max(len(with_layers), 1)
+    groups = (with_layers, [name for name in fusions if name not in with_layers])
+    return {name: step * (at - (len(group) - 1) / 2) for group in groups for at, name in enumerate(group)}, step
 
 
 def draw_layer_axis(axes: Any, ticks: Sequence[int], *, all_layers: bool) -> None:

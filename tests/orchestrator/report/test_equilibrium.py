@@ -1,12 +1,14 @@
 """Capability against structure: known balances, planted outcomes, and none at all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dlfa.errors import DataError
+from orchestrator.report.arms import KEY
 from orchestrator.report.balance import Balance, balance
 from orchestrator.report.equilibrium import equilibrium, verdicts
 
@@ -67,8 +69,8 @@ def test_layers_that_are_all_alike_have_no_equilibrium() -> None:
     found = balance(_measured(flat), "en")
     assert np.isnan(found.equilibrium[0]).all()
     scores = pd.Series([60.0, 61.0], index=[1, 2])
-    assert verdicts({"pretrained": found}, pd.DataFrame(index=range(2000)), scores) == [
-        "pretrained: no equilibrium (no fusion layer has a confirmed run, or all layers are alike)"
+    assert verdicts({"pretrained": found}, _NO_DRAWS, _layers("dlfa", scores)) == [
+        "encoder pretrained, dlfa: no equilibrium (all layers are alike, or none that was measured has a confirmed run)"
     ]
 
 
@@ -96,8 +98,28 @@ def _hill(top: int, examples: int = 2000) -> Balance:
 def _targets(scores: pd.Series, sd: float, seed: int = 0) -> pd.DataFrame:
     chance = np.random.default_rng(seed)
     drawn = chance.normal(scores.to_numpy(), sd, size=(2000, len(scores)))
-    targets: pd.DataFrame = pd.DataFrame(drawn, columns=scores.index)
+    targets: pd.DataFrame = pd.DataFrame(drawn, columns=_columns("dlfa", scores.index))
     return targets
+
+
+def _columns(fusion: str, layers: Iterable[int]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_tuples([(fusion, int(layer)) for layer in layers], names=KEY)
+
+
+def _layers(fusion: str, scores: pd.Series, **more: Any) -> pd.DataFrame:
+    """Return what `best_layers` says of a fusion whose layers score so."""
+    table: pd.DataFrame = pd.DataFrame(
+        {
+            "fusion": pd.array([fusion] * len(scores), dtype="string"),
+            "fusion_layer": pd.array(scores.index, dtype="Int64"),
+            "avg_target": scores.to_numpy(),
+            **more,
+        }
+    )
+    return table
+
+
+_NO_DRAWS = pd.DataFrame(index=range(2000), columns=_columns("dlfa", []))
 
 
 def _scores(values: Sequence[float]) -> pd.Series:
@@ -107,23 +129,26 @@ def _scores(values: Sequence[float]) -> pd.Series:
 
 def test_a_planted_layer_is_predicted_and_is_the_best() -> None:
     scores = _scores([60 - abs(layer - 6) for layer in range(1, _LAYERS)])
-    lines = verdicts({"pretrained": _hill(6)}, _targets(scores, 0.1), scores)
-    assert lines[0] == "pretrained: predicted layer 6 (highest equilibrium of the fusion layers)"
-    assert lines[1] == "pretrained: the predicted layer is the one with the best mean over the target test sets"
+    lines = verdicts({"pretrained": _hill(6)}, _targets(scores, 0.1), _layers("dlfa", scores))
+    assert lines[0] == "encoder pretrained, dlfa: predicted layer 6 (highest equilibrium of the fusion layers)"
+    assert (
+        lines[1]
+        == "encoder pretrained, dlfa: the predicted layer is the one with the best mean over the target test sets"
+    )
     assert "rho +1.00" in lines[2] or "rho +0.9" in lines[2]
     assert "permutation p 0.000" in lines[2]
 
 
 def test_a_planted_layer_elsewhere_is_told_apart_or_not() -> None:
     scores = _scores([60 - 0.5 * abs(layer - 9) for layer in range(1, _LAYERS)])
-    sure, unsure = (verdicts({"dlfa": _hill(6)}, _targets(scores, sd), scores)[1] for sd in (0.1, 2.0))
+    sure, unsure = (verdicts({"dlfa": _hill(6)}, _targets(scores, sd), _layers("dlfa", scores))[1] for sd in (0.1, 2.0))
     assert "the predicted layer is worse than the best on the target test sets, 9 (ahead by 1.50 [+1." in sure
     assert "the predicted layer lies within the interval of the best on the target test sets, 9" in unsure
 
 
 def test_layers_that_few_examples_cannot_tell_apart_are_named() -> None:
     scores = _scores([60 - abs(layer - 6) for layer in range(1, _LAYERS)])
-    line = verdicts({"pretrained": _hill(6, examples=100)}, _targets(scores, 0.1), scores)[0]
+    line = verdicts({"pretrained": _hill(6, examples=100)}, _targets(scores, 0.1), _layers("dlfa", scores))[0]
     assert "cannot be told from it" in line
     assert "5" in line
     assert "7" in line
@@ -132,15 +157,17 @@ def test_layers_that_few_examples_cannot_tell_apart_are_named() -> None:
 def test_few_fusion_layers_are_not_correlated() -> None:
     scores = pd.Series([60.0, 61.0, 60.0], index=pd.Index([2, 6, 10], dtype="Int64"))
     assert (
-        verdicts({"pretrained": _hill(6)}, _targets(scores, 0.1), scores)[-1]
-        == "pretrained: 3 fusion layers are too few to correlate equilibrium and target score"
+        verdicts({"pretrained": _hill(6)}, _targets(scores, 0.1), _layers("dlfa", scores))[-1]
+        == "encoder pretrained, dlfa: 3 fusion layers are too few to correlate equilibrium and target score"
     )
 
 
 def test_without_draws_nothing_is_said_of_intervals() -> None:
     scores = _scores([60 - abs(layer - 9) for layer in range(1, _LAYERS)])
-    lines = verdicts({"pretrained": _hill(6)}, pd.DataFrame(index=range(2000)), scores)
-    assert lines[1] == "pretrained: best layer on the target test sets 9; no intervals, so no more is said"
+    lines = verdicts({"pretrained": _hill(6)}, _NO_DRAWS, _layers("dlfa", scores))
+    assert (
+        lines[1] == "encoder pretrained, dlfa: best layer on the target test sets 9; no intervals, so no more is said"
+    )
     assert "[" not in lines[2]
 
 
@@ -150,7 +177,7 @@ def test_where_nothing_is_planted_nothing_is_found_more_often_than_by_chance() -
     p = []
     for _ in range(200):
         scores = _scores(chance.normal(60, 1, _LAYERS - 1).tolist())
-        line = verdicts({"pretrained": found}, pd.DataFrame(index=range(2000)), scores)[-1]
+        line = verdicts({"pretrained": found}, _NO_DRAWS, _layers("dlfa", scores))[-1]
         p.append(float(line.split("permutation p ")[1].split()[0]))
     # Of 200 at the nominal rate of 5 %, 19 or more happen once in a hundred times.
     assert sum(value < 0.05 for value in p) < 19
@@ -159,7 +186,7 @@ def test_where_nothing_is_planted_nothing_is_found_more_often_than_by_chance() -
 
 def test_the_table() -> None:
     scores = _scores([60 - abs(layer - 6) for layer in range(1, _LAYERS)])
-    table = equilibrium({"pretrained": _hill(6), "dlfa": _hill(8)}, _targets(scores, 0.5), scores)
+    table = equilibrium({"pretrained": _hill(6), "dlfa": _hill(8)}, _targets(scores, 0.5), _layers("dlfa", scores))
     assert table["encoder"].tolist() == ["pretrained"] * 13 + ["dlfa"] * 13
     assert table["layer"].tolist() == [*range(13)] * 2
     assert table.loc[table["selected"], ["encoder", "layer"]].to_numpy().tolist() == [["pretrained", 6], ["dlfa", 8]]
@@ -177,5 +204,5 @@ def test_the_table() -> None:
 def test_the_embedding_layer_and_the_last_are_never_predicted() -> None:
     """They may have the highest equilibrium; no fusion layer can be one of them unless it was searched."""
     scores = pd.Series([60.0, 61.0], index=pd.Index([2, 3], dtype="Int64"))
-    table = equilibrium({"pretrained": _hill(8)}, _targets(scores, 0.1), scores)
+    table = equilibrium({"pretrained": _hill(8)}, _targets(scores, 0.1), _layers("dlfa", scores))
     assert table.loc[table["selected"], "layer"].tolist() == [3]

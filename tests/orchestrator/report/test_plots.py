@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from dlfa.tasks.languages import LANGUAGES
+from orchestrator.report.best_layers import best_layers
 from orchestrator.report.plots import plots, write_plots
-from orchestrator.report.tables import best_layers, search_trials
+from orchestrator.report.search import search_trials
 from orchestrator.report.trials import Sweep, load
 
 from .conftest import COMPLETE, CONFIRM, RUNNING, SEARCH, Trial, WriteSweep, dlfa, none, report, scores
@@ -58,7 +59,7 @@ def lines_of(figure: Figure) -> dict[str, list[list[float]]]:
 def test_layers_are_differences_to_the_baseline_with_their_seeds(write_sweep: WriteSweep) -> None:
     figure = drawn(write_sweep())["best_layers"]
     points = lines_of(figure)
-    assert points["DLFA, mean"] == points["selected on dev"] == [[1, 1.25]]
+    assert points["dlfa"] == points["selected on dev"] == [[1, 1.25]]
     assert [y for _, y in sorted(points["one seed"])] == [0.5, 2.0]
     assert [y for _, y in points["baseline"]] == [0, 0]
     ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
@@ -68,7 +69,7 @@ def test_layers_are_differences_to_the_baseline_with_their_seeds(write_sweep: Wr
 
 def test_without_a_baseline_layers_are_means(write_sweep: WriteSweep) -> None:
     points = lines_of(drawn(write_sweep([*SEARCH, *CONFIRM[3:]]))["best_layers"])
-    assert points["DLFA, mean"] == [[1, 56.5]]
+    assert points["dlfa"] == [[1, 56.5]]
     assert sorted(y for _, y in points["one seed"]) == [55.5, 57.5]
     assert "baseline" not in points
 
@@ -146,7 +147,7 @@ def large() -> Sweep:
 def test_no_two_labels_overlap_and_none_is_cut(large: Sweep) -> None:
     pictures = dict(plots(large))
     assert list(pictures) == [
-        "search", "importance", "parallel_coordinates", "best_layers", "layers_by_language", "similarity",
+        "search", "importance", "parallel_coordinates", "best_layers", "layers_by_language", "gain_similarity",
         "gain_by_size",
     ]  # fmt: skip
     for name, figure in pictures.items():
@@ -179,7 +180,7 @@ def test_alike_languages_stand_together_with_their_families() -> None:
         return float(layer if language in ("de", "sv", "nl") else 6 - layer)
 
     sweep = simulate(gain, np.random.default_rng(3), languages=("de", "fi", "nl", "et", "sv"), layers=range(1, 6))
-    axes = dict(plots(sweep))["similarity"].axes[1]
+    axes = dict(plots(sweep))["gain_similarity"].axes[1]
     rows = [text.get_text() for text in axes.get_yticklabels()]
     assert {rows.index(f"Uralic  {code}") for code in ("fi", "et")} in ({0, 1}, {3, 4})
     assert [row.split()[-1] for row in rows] == [text.get_text() for text in axes.get_xticklabels()]
