@@ -1,6 +1,7 @@
 """Capability against structure: known balances, planted outcomes, and none at all."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 from dlfa.errors import DataError
 from orchestrator.report.arms import KEY
 from orchestrator.report.balance import Balance, balance
-from orchestrator.report.equilibrium import equilibrium, verdicts
+from orchestrator.report.best_layers import best_layers, model_runs
+from orchestrator.report.equilibrium import equilibrium, sweep_equilibrium, verdicts
+
+from .simulated import simulate
 
 _EXAMPLES = 200
 
@@ -103,7 +107,8 @@ def _targets(scores: pd.Series, sd: float, seed: int = 0) -> pd.DataFrame:
 
 
 def _columns(fusion: str, layers: Iterable[int]) -> pd.MultiIndex:
-    return pd.MultiIndex.from_tuples([(fusion, int(layer)) for layer in layers], names=KEY)
+    columns: pd.MultiIndex = pd.MultiIndex.from_tuples([(fusion, int(layer)) for layer in layers], names=KEY)
+    return columns
 
 
 def _layers(fusion: str, scores: pd.Series, **more: Any) -> pd.DataFrame:
@@ -111,7 +116,7 @@ def _layers(fusion: str, scores: pd.Series, **more: Any) -> pd.DataFrame:
     table: pd.DataFrame = pd.DataFrame(
         {
             "fusion": pd.array([fusion] * len(scores), dtype="string"),
-            "fusion_layer": pd.array(scores.index, dtype="Int64"),
+            "fusion_layer": scores.index.astype("Int64"),
             "avg_target": scores.to_numpy(),
             **more,
         }
@@ -206,3 +211,80 @@ def test_the_embedding_layer_and_the_last_are_never_predicted() -> None:
     scores = pd.Series([60.0, 61.0], index=pd.Index([2, 3], dtype="Int64"))
     table = equilibrium({"pretrained": _hill(8)}, _targets(scores, 0.1), _layers("dlfa", scores))
     assert table.loc[table["selected"], "layer"].tolist() == [3]
+
+
+def _both() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return draws and layers of two fusions, the best of which are layers 6 and 9."""
+    scores = {
+        fusion: _scores([60 - abs(layer - best) for layer in range(1, _LAYERS)])
+        for fusion, best in (("dlfa", 6), ("gate", 9))
+    }
+    parts = {fusion: _targets(of_fusion, 0.1) for fusion, of_fusion in scores.items()}
+    parts["gate"].columns = _columns("gate", scores["gate"].index)
+    layers = [
+        _layers(fusion, of_fusion, near=of_fusion.to_numpy() + 5, similarity=of_fusion.to_numpy() / 100)
+        for fusion, of_fusion in scores.items()
+    ]
+    return pd.concat([*parts.values()], axis="columns"), pd.concat(layers, ignore_index=True)
+
+
+def test_each_fusion_has_its_own_target_scores_beside_the_same_layers() -> None:
+    targets, layers = _both()
+    table = equilibrium({"pretrained": _hill(6), "gate": _hill(8)}, targets, layers)
+    assert [*table.columns[:3]] == ["encoder", "fusion", "layer"]
+    assert table["encoder"].tolist() == ["pretrained"] * 26 + ["gate"] * 26
+    assert table["fusion"].tolist() == (["dlfa"] * 13 + ["gate"] * 13) * 2
+    one, other = (table[table["fusion"].eq(fusion)].reset_index(drop=True) for fusion in ("dlfa", "gate"))
+    pd.testing.assert_series_equal(one["equilibrium"], other["equilibrium"])
+    at_nine = table[table["layer"].eq(9)]
+    assert at_nine["target"].tolist() == [57, 60] * 2
+    assert at_nine["target_low"].tolist() == pytest.approx([56.8, 59.8] * 2, abs=0.05)
+    assert at_nine["near"].tolist() == [62, 65] * 2
+    assert at_nine["similarity"].tolist() == pytest.approx([0.57, 0.60] * 2)
+    assert table.loc[table["layer"].eq(0), ["target", "near", "similarity"]].isna().all(axis=None)
+    assert table.loc[table["selected"], "layer"].tolist() == [6, 6, 8, 8]
+
+
+def test_verdicts_are_of_each_fusion() -> None:
+    targets, layers = _both()
+    lines = verdicts({"pretrained": _hill(6)}, targets, layers)
+    assert [line.partition(": ")[0] for line in lines] == [
+        *["encoder pretrained, dlfa"] * 3,
+        *["encoder pretrained, gate"] * 3,
+    ]
+    assert "is the one with the best mean" in lines[1]
+    assert "is worse than the best on the target test sets, 9 (ahead by 3.00 [" in lines[4]
+
+
+def test_without_a_fusion_layer_layers_are_measured_and_nothing_is_predicted() -> None:
+    targets, layers = _both()
+    table = equilibrium({"pretrained": _hill(6)}, targets.iloc[:, :0], layers[:0])
+    assert len(table) == 13
+    assert table["fusion"].isna().all()
+    assert not table["selected"].any()
+    assert verdicts({"pretrained": _hill(6)}, targets.iloc[:, :0], layers[:0]) == [
+        "encoder pretrained: nothing is predicted, no fusion layer has a confirmed run"
+    ]
+
+
+def test_a_sweep_has_the_layers_of_every_model_that_it_kept() -> None:
+    sweep = simulate(
+        lambda layer, _: float(layer), np.random.default_rng(1), layers=(1, 2), fusions={"dlfa": 1.0, "mean": 0.0},
+        similar=True,
+    )  # fmt: skip
+    runs = model_runs(sweep.frame)
+    measures = {}
+    for name in ("pretrained", *runs):
+        measures[name] = _measured(KNOWN)
+        measures[name].attrs |= {"trial": runs.get(name), "treebanks": "t", "parallel": {"de": "d"}, "limit": 200}
+    measures["mean"].attrs["trial"] = "confirm-0999"
+    table, lines = sweep_equilibrium(replace(sweep, measures=measures))
+    assert table["encoder"].unique().tolist() == ["pretrained", "baseline", "dlfa"]
+    assert "mean: measured on another run than the best one now; left out" in lines
+    best = best_layers(sweep.frame).dropna(subset="fusion_layer")
+    known = table[table["encoder"].eq("dlfa")].dropna(subset="target")
+    for ours, theirs in (("target", "avg_target"), ("near", "near"), ("far", "far")):
+        assert known[ours].tolist() == pytest.approx(best[theirs].tolist())
+    assert known["similarity"].tolist() == pytest.approx([0.53, 0.56] * 2)
+    assert known["similarity_unrelated"].tolist() == pytest.approx([0.31, 0.32] * 2)
+    assert known["target_low"].notna().all()

@@ -211,7 +211,8 @@ def test_intervals_stand_beside_the_differences_of_their_own_fusion() -> None:
     assert keys(table) == ROWS
     known = {("dlfa", 3): 10, ("mean", 1): 20, ("scalar_mix", None): -10}
     expected = [None if (gain := known.get(key)) is None else pytest.approx(gain) for key in ROWS]
-    assert column(table, "difference_low") == column(table, "difference_high") == expected
+    assert column(table, "difference_low") == expected
+    assert column(table, "difference_high") == expected
     lows = column(per_language(frame, sweep.intervals), "difference_low")
     assert lows == [pytest.approx(10), None, pytest.approx(20), pytest.approx(-10)] * 3
 
@@ -234,7 +235,7 @@ def test_the_parent_run_of_one_fusion_names_none() -> None:
 
 
 def test_notes_tell_fusions_apart() -> None:
-    searched = [
+    searched: list[tuple[dict[str, Any], Numbers]] = [
         ({**fused(fusion, layer), "phase": "search", "state": "PRUNED"}, {})
         for fusion, layer in (("dlfa", 1), ("dlfa", 4), ("gate", 2), ("scalar_mix", None))
     ]
@@ -275,18 +276,13 @@ def test_notes_say_which_languages_are_near_and_which_are_neither() -> None:
 
 
 def test_only_fusions_with_parameters_of_their_own_have_importances() -> None:
-    trials = search_trials(
-        make_frame(
-            *(
-                (
-                    {**fused(fusion, layer), "learning_rate": rate, "phase": "search"},
-                    {("selection", None, "f1", 1): 80.0 + (layer if fusion == "gate" else 100 * rate)},
-                )
-                for fusion in ("none", "dlfa", "gate", "scalar_mix")
-                for layer, rate in zip(range(1, 13), (0.01, 0.03, 0.02) * 4, strict=True)
-            )
-        )
-    )
+    searched: list[tuple[dict[str, Any], Numbers]] = []
+    for fusion in ("none", "dlfa", "gate", "scalar_mix"):
+        for layer, rate in zip(range(1, 13), (0.01, 0.03, 0.02) * 4, strict=True):
+            score = 80.0 + (layer if fusion == "gate" else 100 * rate)
+            params = {**fused(fusion, layer), "learning_rate": rate, "phase": "search"}
+            searched.append((params, {("selection", None, "f1", 1): score}))
+    trials = search_trials(make_frame(*searched))
     assert searched_fusions(trials) == ["dlfa", "gate"]
     assert len(complete_trials(trials, "gate")) == 12
     assert importances(trials, "gate").index[0] == "fusion_layer"

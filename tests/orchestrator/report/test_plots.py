@@ -1,7 +1,7 @@
 """What the pictures show, read back from their own artists."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from orchestrator.report.trials import Sweep, load
 
 from .conftest import COMPLETE, CONFIRM, RUNNING, SEARCH, Trial, WriteSweep, dlfa, none, report, scores
 from .simulated import simulate
+
+SEVERAL = {"dlfa": 0.0, "gate": 1.0, "scalar_mix": 0.5}
 
 
 def drawn(folder: Path) -> dict[str, Figure]:
@@ -150,6 +152,55 @@ def test_no_two_labels_overlap_and_none_is_cut(large: Sweep) -> None:
         "search", "importance", "parallel_coordinates", "best_layers", "layers_by_language", "gain_similarity",
         "gain_by_size",
     ]  # fmt: skip
+    assert_readable(pictures)
+
+
+def test_pictures_of_several_fusions_are_readable_too() -> None:
+    sweep = simulate(
+        lambda layer, _: float(layer), np.random.default_rng(2), fusions=SEVERAL, languages=("de", "fr", "fi", "tr"),
+        layers=range(1, 12), trials=60, examples=10, seeds=2, similar=True,
+    )  # fmt: skip
+    pictures = dict(plots(sweep))
+    assert list(pictures) == [
+        "search",
+        *(f"importance_{fusion}" for fusion in ("dlfa", "gate")),
+        *(f"parallel_coordinates_{fusion}" for fusion in ("dlfa", "gate")),
+        "best_layers",
+        *(f"layers_by_language_{fusion}" for fusion in ("dlfa", "gate")),
+        "gain_similarity",
+        *(f"gain_by_size_{fusion}" for fusion in SEVERAL),
+        "similarity",
+    ]
+    assert_readable(pictures)
+    panels = [pictures[f"layers_by_language_{fusion}"].axes[0] for fusion in ("dlfa", "gate")]
+    assert len({axes.get_images()[0].get_clim() for axes in panels}) == 1, "colours can be compared"
+
+
+def test_every_fusion_is_a_series_beside_the_others() -> None:
+    sweep = simulate(
+        lambda layer, _: float(layer), np.random.default_rng(2), fusions=SEVERAL, layers=(1, 2), trials=20, seeds=6
+    )
+    pictures = dict(plots(sweep))
+    points = lines_of(pictures["best_layers"])
+    table = best_layers(sweep.frame)
+    places = {}
+    for fusion in SEVERAL:
+        assert [y for _, y in points[fusion]] == pytest.approx(table.loc[table["fusion"].eq(fusion), "difference"])
+        places[fusion] = [x for x, _ in points[fusion]]
+    assert places["dlfa"] == pytest.approx([0.825, 1.825])
+    assert places["gate"] == pytest.approx([1.175, 2.175])
+    assert places["scalar_mix"] == [3]
+    assert [text.get_text() for text in pictures["best_layers"].axes[0].get_xticklabels()] == ["1", "2", "all"]
+    assert len(points["selected on dev"]) == 2
+    lines = pictures["best_layers"].axes[0].get_lines()
+    assert len({str(line.get_color()) for line in lines if line.get_label() in SEVERAL}) == 3
+    names = [text.get_text() for text in pictures["search"].legends[0].get_texts()]
+    assert names == ["baseline", *SEVERAL, "pruned", "full budget"]
+    assert len(pictures["search"].axes) == 3
+
+
+def assert_readable(pictures: Mapping[str, Figure]) -> None:
+    """Fail on labels that overlap or are cut."""
     for name, figure in pictures.items():
         FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
         for axes in figure.axes:
