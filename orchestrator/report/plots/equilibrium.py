@@ -24,9 +24,12 @@ _CURVES: Final = {
 def draw_equilibrium(sweep: Sweep, layers: pd.DataFrame) -> Figure:
     """Draw what the layers of each encoder know, and below what they are worth as layers of each fusion."""
     encoders, fusions = [*layers["encoder"].unique()], fusions_of(layers)
-    figure = Figure(figsize=(1.2 + (3.6 if len(encoders) < 4 else 2.8) * len(encoders), 4.2), layout="constrained")
+    width = 1.2 + (3.6 if len(encoders) < 4 else 2.8) * len(encoders)
+    figure = Figure(figsize=(width, 4.2 if len(fusions) < 2 else 5.0), layout="constrained")
     figure.suptitle(f"Equilibrium: {sweep.name}", fontsize=10)
-    grid = figure.subplots(2, len(encoders), sharex=True, sharey="row", squeeze=False, height_ratios=(2, 1))
+    grid = figure.subplots(
+        2, len(encoders), sharex=True, sharey="row", squeeze=False, height_ratios=(2, 1 if len(fusions) < 2 else 1.5)
+    )
     shifts = beside(layers)[0]
     for (upper, lower), encoder in zip(grid.T, encoders, strict=True):
         of_encoder = layers[layers["encoder"].eq(encoder)]

@@ -158,7 +158,7 @@ def test_no_two_labels_overlap_and_none_is_cut(large: Sweep) -> None:
 def test_pictures_of_several_fusions_are_readable_too() -> None:
     sweep = simulate(
         lambda layer, _: float(layer), np.random.default_rng(2), fusions=SEVERAL, languages=("de", "fr", "fi", "tr"),
-        layers=range(1, 12), trials=60, examples=10, seeds=2, similar=True,
+        layers=range(1, 12), trials=90, examples=10, seeds=2, similar=True,
     )  # fmt: skip
     pictures = dict(plots(sweep))
     assert list(pictures) == [
