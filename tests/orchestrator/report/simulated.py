@@ -87,7 +87,7 @@ def simulate(
         )
     for number in range(trials):
         # Every fifth trial is of the baseline.
-        fusion = "none" if number % 5 == 0 else [*fusions][number % len(fusions)]
+        fusion = "none" if number % 5 == 0 else [*fusions][number // 3 % len(fusions)]
         rows += _search_trial(common, number, fusion, chance.choice(list(layers)), gain, names[1:], chance)
     frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     return Sweep(
