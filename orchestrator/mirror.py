@@ -4,12 +4,13 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from dlfa.errors import system_cause
 from orchestrator.report import Sweep, best_of_each
+from orchestrator.report.arms import KEY, fusions_of
 from orchestrator.report.render import sweep_notes, sweep_tables
 from orchestrator.settings import SweepSettings
 from orchestrator.tracking import InputSet, MlflowTracker
@@ -40,18 +41,24 @@ def input_sets(settings: SweepSettings) -> list[InputSet]:
 
 
 def findings(sweep: Sweep) -> dict[str, float]:
-    """Return what the list of runs shows of a sweep: its selected layer beside the baseline, means over seeds."""
-    table = best_of_each([sweep])
+    """Return what the list of runs shows of a sweep: its selected layers beside the baseline, means over seeds.
+
+    Of a sweep of one fusion it is `best/difference`, of several `best/FUSION/difference`.
+    """
+    several = len(fusions_of(sweep.frame)) > 1
     columns = {
         "fusion_layer": "fusion_layer",
-        "avg_target": "dlfa",
-        "baseline_avg_target": "baseline",
+        "fused": "avg_target",
         "difference": "difference",
         "difference_low": "difference_low",
         "difference_high": "difference_high",
     }
-    found = {f"best/{name}": table[column].dropna() for name, column in columns.items()}
-    return {name: float(values.iloc[0]) for name, values in found.items() if len(values)}
+    found: dict[str, Any] = {}
+    for row in best_of_each([sweep]).to_dict("records"):
+        prefix = f"best/{row['fusion']}" if several else "best"
+        found |= {f"{prefix}/{name}": row[column] for column, name in columns.items()}
+        found["best/baseline_avg_target"] = row["baseline"]
+    return {name: float(value) for name, value in found.items() if not pd.isna(value)}
 
 
 def record_reports(
@@ -86,11 +93,9 @@ def record_reports(
 
 
 def _readable(best_layers: pd.DataFrame) -> pd.DataFrame:
-    """Return the table as it is read on MLflow's page, which names no baseline and shows the first five columns."""
-    fusion = best_layers["fusion_layer"].isna().map({True: "none", False: "dlfa"})
-    table = best_layers.assign(fusion=fusion)
-    first = ["fusion", "fusion_layer", "selected", "avg_target", "difference"]
-    result: pd.DataFrame = table[[*first, *table.columns.difference(first, sort=False)]]
+    """Return the table as it is read on MLflow's page, which shows the first five columns."""
+    first = [*KEY, "selected", "avg_target", "difference"]
+    result: pd.DataFrame = best_layers[[*first, *best_layers.columns.difference(first, sort=False)]]
     return result
 
 

@@ -19,8 +19,8 @@ from dlfa.inputs import EMBEDDED, HUB, origin, probing_folders
 from dlfa.model import encoder_fingerprint, load_tokenizer
 from dlfa.probing import ParallelText, measure_layers, read_parallel
 from dlfa.tasks import find_task
-from orchestrator.report.tables import model_runs
-from orchestrator.report.trials import MEASURES, Sweep
+from orchestrator.report import Sweep, model_runs
+from orchestrator.report.trials import MEASURES
 from orchestrator.trainable import MODEL
 
 __all__ = ["measure"]

@@ -16,11 +16,14 @@ import pandas as pd
 
 from dlfa.embedded.corpus import entailment_pairs, languages, tagged_sentences
 from dlfa.errors import ConfigError, DlfaError, MachineError, system_cause
+from dlfa.fusions import BASELINE
 from dlfa.prediction import load_predictor
 from dlfa.tasks import TASKS, Kind
 from dlfa.untrusted import without_secrets
 from orchestrator import serving
 from orchestrator.report import Sweep, best_layers, model_runs
+from orchestrator.report.arms import arm_of, described
+from orchestrator.report.runs import SCORES
 from orchestrator.settings import SweepSettings, read_settings
 from orchestrator.tracking import default_client_settings, run_ids
 from orchestrator.trainable import MODEL
@@ -53,18 +56,14 @@ class Best:
     """Of its configuration in `best_layers`."""
 
     why: str
-    """Of which arm it is, and what both arms scored, for people."""
-
-    @property
-    def fused(self) -> bool:
-        """Whether it fuses two layers; else it is the baseline."""
-        return not pd.isna(self.row["fusion_layer"])
+    """Of which arm it is, and what all arms scored, for people."""
 
 
 def best_model(sweep: Sweep) -> Best:
-    """Return the better of the selected fusion layer and the baseline, by the mean selection score of their runs.
+    """Return the best of the baseline and each fusion's selected layer, by the mean selection score of their runs.
 
-    Test sets are not looked at. Of equals it is the baseline, which is simpler. Of the runs of a configuration it is
+    Test sets are not looked at. Of equals it is the first in the order of the registry, which begins with the
+    simplest, the baseline. Of the runs of a configuration it is
     the one with the best selection score.
 
     Raises:
@@ -84,21 +83,24 @@ def best_model(sweep: Sweep) -> Best:
             "finished, of one seed or more"
         )
     table = best_layers(sweep.frame)
-    rows = {"baseline": table[table["fusion_layer"].isna()], "dlfa": table[table["selected"]]}
+    standing = table[table["selected"] | table["fusion"].eq(BASELINE)]
+    rows = {arm_of(row["fusion"]): row for _, row in standing.iterrows()}
     # Rounded, as for the selected layer: means of equal scores must not differ by the order of adding.
-    dev = {arm: round(float(rows[arm]["dev"].iloc[0]), 9) for arm in runs}
-    arm = max(dev, key=lambda name: (dev[name], name == "baseline"))
+    dev = {arm: round(float(rows[arm]["dev"]), 9) for arm in runs}
+    best = max(dev, key=lambda arm: dev[arm])
     names = {
-        name: "the baseline" if name == "baseline" else f"layer {rows[name]['fusion_layer'].iloc[0]}" for name in dev
+        arm: "the baseline" if arm == "baseline" else described(rows[arm]["fusion"], rows[arm]["fusion_layer"])
+        for arm in dev
     }
-    scores = ", ".join(f"{names[name]} {dev[name]:.2f}" for name in sorted(dev, key=lambda name: name != arm))
-    tie = "; of equals the simpler one" if len(dev) > 1 and len(set(dev.values())) == 1 else ""
+    # The first is the best; of others, too, the better ones come first.
+    scores = ", ".join(f"{names[arm]} {dev[arm]:.2f}" for arm in sorted(dev, key=lambda arm: -dev[arm]))
+    tie = "; of equals the simpler one" if list(dev.values()).count(dev[best]) > 1 else ""
     oracle = " (oracle selection)" if sweep.settings["select_on"] == "targets" else ""
     metric = TASKS[sweep.settings["task"]].metric
     return Best(
-        trial=runs[arm],
-        row=rows[arm].iloc[0],
-        why=f"{names[arm]}, by mean dev {metric}{oracle}: {scores}{tie}",
+        trial=runs[best],
+        row=rows[best],
+        why=f"{names[best]}, by mean dev {metric}{oracle}: {scores}{tie}",
     )
 
 
@@ -248,7 +250,8 @@ def _example(kind: Kind, language: str) -> pd.DataFrame:
 def _metadata(settings: SweepSettings, best: Best) -> dict[str, Any]:
     """Return where a model comes from; scores are means over the runs of its configuration, in percent."""
     row = best.row
-    scores = {key: float(row[key]) for key in ("dev", "avg_target", "source", "worst", "gap") if not pd.isna(row[key])}
+    scores = {key: float(row[key]) for key in SCORES if not pd.isna(row[key])}
+    layer, ratio = (None if pd.isna(row[key]) else int(row[key]) for key in ("fusion_layer", "reduction_ratio"))
     return {
         "sweep": settings.name,
         "trial": best.trial,
@@ -256,9 +259,9 @@ def _metadata(settings: SweepSettings, best: Best) -> dict[str, Any]:
         "encoder": settings.encoder,
         "source_language": settings.data.source_language,
         "select_on": settings.select_on,
-        "fusion": "dlfa" if best.fused else "none",
-        "fusion_layer": int(row["fusion_layer"]) if best.fused else None,
-        "reduction_ratio": int(row["reduction_ratio"]) if best.fused else None,
+        "fusion": str(row["fusion"]),
+        "fusion_layer": layer,
+        "reduction_ratio": ratio,
         "learning_rate": float(row["learning_rate"]),
         "metric": TASKS[settings.task].metric,
         "seeds": int(row["seeds"]),

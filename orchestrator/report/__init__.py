@@ -1,17 +1,14 @@
 """What a sweep found: its trials as one frame, the tables derived from it, and their text."""
 
+from orchestrator.report.best_layers import best_layers, best_of_each, model_runs
+from orchestrator.report.curves import learning_curves
 from orchestrator.report.documents import to_html, to_json
 from orchestrator.report.folder import write_reports
+from orchestrator.report.languages import per_language
+from orchestrator.report.notes import notes
 from orchestrator.report.render import FORMATS, Format, render, render_sweep, render_together
-from orchestrator.report.tables import (
-    best_layers,
-    best_of_each,
-    learning_curves,
-    model_runs,
-    notes,
-    per_language,
-    search_trials,
-)
+from orchestrator.report.search import search_trials
+from orchestrator.report.similarity import similarity
 from orchestrator.report.trials import Sweep, load, load_many
 
 __all__ = [
@@ -30,6 +27,7 @@ __all__ = [
     "render_sweep",
     "render_together",
     "search_trials",
+    "similarity",
     "to_html",
     "to_json",
     "write_reports",

@@ -1,4 +1,4 @@
-"""Where cross-lingual capability and language structure balance, beside T(l), the target score with fusion layer l."""
+"""Where cross-lingual capability and language structure balance, beside T(l), a fusion's target score with layer l."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import permutation_test, rankdata
 
+from orchestrator.report.arms import columns_of, fusions_of
 from orchestrator.report.balance import Balance
+from orchestrator.report.best_layers import best_layers, model_runs
 from orchestrator.report.intervals import EDGES
-from orchestrator.report.tables import best_layers, model_runs
+from orchestrator.report.similarity import SIMILARITY, similarity
 from orchestrator.report.trials import Sweep
 
 __all__ = ["LAYERS_NEEDED", "equilibrium", "sweep_equilibrium", "verdicts"]
@@ -18,6 +20,7 @@ LAYERS_NEEDED = 5
 """Of fewer layers even a perfect rank correlation is no rarity: with four, one order in twelve is as extreme."""
 
 _PERMUTATIONS = 9999
+_BESIDE = ("near", "far", *SIMILARITY[:2])
 
 
 def sweep_equilibrium(sweep: Sweep) -> tuple[pd.DataFrame, list[str]]:
@@ -27,9 +30,7 @@ def sweep_equilibrium(sweep: Sweep) -> tuple[pd.DataFrame, list[str]]:
     """
     if not sweep.measures:
         return pd.DataFrame(), []
-    table = best_layers(sweep.frame)
-    fused = table[table["fusion_layer"].notna()]
-    scores = fused.set_index("fusion_layer")["avg_target"]
+    layers = _layers(sweep.frame)
     runs = model_runs(sweep.frame)
     measured_on = {name: measured.attrs for name, measured in sweep.measures.items()}
     outdated = [name for name, what in measured_on.items() if name != "pretrained" and what["trial"] != runs.get(name)]
@@ -39,50 +40,80 @@ def sweep_equilibrium(sweep: Sweep) -> tuple[pd.DataFrame, list[str]]:
         f"layers measured on {first['treebanks']} and on parallel sentences of {', '.join(first['parallel'])}, "
         f"first {first['limit']} of each set; probes learn from a train set, or else from a dev set",
         *(f"{name}: measured on another run than the best one now; left out" for name in outdated),
-        *verdicts(balances, sweep.target_draws, scores),
+        *verdicts(balances, sweep.target_draws, layers),
     ]
-    return equilibrium(balances, sweep.target_draws, scores), lines
+    return equilibrium(balances, sweep.target_draws, layers), lines
 
 
-def equilibrium(balances: Mapping[str, Balance], targets: pd.DataFrame, scores: pd.Series) -> pd.DataFrame:
+def _layers(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what `equilibrium` wants to know of fusion layers."""
+    table = best_layers(frame)
+    similar = similarity(frame)
+    if not similar.empty:
+        table[list(SIMILARITY[:2])] = similar[list(SIMILARITY[:2])]
+    beside = [name for name in _BESIDE if name in table]
+    found: pd.DataFrame = table.loc[table["fusion_layer"].notna(), ["fusion", "fusion_layer", "avg_target", *beside]]
+    return found
+
+
+def equilibrium(balances: Mapping[str, Balance], targets: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
     """Return what the layers of each encoder know, beside what they are worth as fusion layers.
 
     Args:
         balances: Of encoders, by what they are called.
-        targets: Draws of T, [DRAWS, fusion layers], as `target_draws` returns them.
-        scores: T as observed, in percent, by fusion layer.
+        targets: Draws of T, [DRAWS, fusions and layers], as `target_draws` returns them.
+        layers: One row per fusion layer: fusion, fusion_layer; avg_target (T as observed, in percent); and what else
+            stands beside it: near, far, similarity, similarity_unrelated.
 
     Returns:
-        One row per encoder and layer: encoder, layer; retrieval, language (probe's accuracy), capability; upos_source,
-        structure, majority; in percent; equilibrium, in 0..1; target, in percent, NaN for layers that are no fusion
-        layer. capability, structure, equilibrium and target have a 95 % interval (`_low`, `_high`). selected: the
-        predicted layer, which of the fusion layers has the highest equilibrium.
+        One row per encoder, fusion with layers (missing where there is none), and layer: encoder, fusion, layer;
+        retrieval, language (probe's accuracy), capability; upos_source, structure, majority; in percent; equilibrium,
+        in 0..1; target, in percent, and what else `layers` has, NaN for layers that are no fusion layer. capability,
+        structure, equilibrium and target have a 95 % interval (`_low`, `_high`). selected: the predicted layer, which
+        of the fusion's layers has the highest equilibrium.
     """
-    low, high = ((np.percentile(targets, edge, axis=0) if targets.shape[1] else np.empty(0)) for edge in EDGES)
-    edges = pd.DataFrame({"low": low, "high": high}, index=targets.columns)
-    parts = []
-    for name, found in balances.items():
-        index = pd.Index(found.layers)
-        part = pd.DataFrame(
-            {
-                "encoder": name,
-                "layer": pd.array(found.layers, dtype="Int64"),
-                "retrieval": 100 * found.retrieval,
-                "language": 100 * found.language,
-                **_with_edges("capability", 100 * found.capability),
-                "upos_source": 100 * found.source,
-                **_with_edges("structure", 100 * found.structure),
-                "majority": 100 * found.majority,
-                **_with_edges("equilibrium", found.equilibrium),
-                "target": scores.reindex(index).to_numpy("float64"),
-                "target_low": edges["low"].reindex(index).to_numpy("float64"),
-                "target_high": edges["high"].reindex(index).to_numpy("float64"),
-            }
-        )
-        part["selected"] = part["layer"].eq(_predicted(found, scores))
-        parts.append(part)
+    fusions: list[str | None] = [*fusions_of(layers)]
+    parts = [
+        _of_fusion(name, found, fusion, targets, layers)
+        for name, found in balances.items()
+        for fusion in fusions or [None]
+    ]
     table: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return table
+
+
+def _of_fusion(
+    name: str, found: Balance, fusion: str | None, targets: pd.DataFrame, layers: pd.DataFrame
+) -> pd.DataFrame:
+    index = pd.Index(found.layers)
+    drawn = columns_of(targets, fusion)
+    low, high = (
+        pd.Series(np.percentile(drawn, edge, axis=0) if drawn.shape[1] else [], drawn.columns, "float64")
+        for edge in EDGES
+    )
+    is_ours = layers["fusion"].eq(fusion) if fusion else layers["fusion"].isna()
+    beside = layers[is_ours].set_index("fusion_layer").drop(columns="fusion").reindex(index)
+    part: pd.DataFrame = pd.DataFrame(
+        {
+            "encoder": name,
+            "fusion": pd.array([fusion] * len(index), dtype="string"),
+            "layer": pd.array(found.layers, dtype="Int64"),
+            "retrieval": 100 * found.retrieval,
+            "language": 100 * found.language,
+            **_with_edges("capability", 100 * found.capability),
+            "upos_source": 100 * found.source,
+            **_with_edges("structure", 100 * found.structure),
+            "majority": 100 * found.majority,
+            **_with_edges("equilibrium", found.equilibrium),
+            "target": beside["avg_target"].to_numpy("float64"),
+            "target_low": low.reindex(index).to_numpy("float64"),
+            "target_high": high.reindex(index).to_numpy("float64"),
+            **{column: beside[column].to_numpy("float64") for column in beside if column != "avg_target"},
+        }
+    )
+    predicted = _predicted(found, beside["avg_target"].dropna())
+    part["selected"] = [layer == predicted for layer in found.layers]
+    return part
 
 
 def _with_edges(name: str, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -97,21 +128,32 @@ def _predicted(found: Balance, scores: pd.Series) -> int | None:
     return None if not fused.any() or np.isnan(values).any() else int(found.layers[fused][values.argmax()])
 
 
-def verdicts(balances: Mapping[str, Balance], targets: pd.DataFrame, scores: pd.Series) -> list[str]:
+def verdicts(balances: Mapping[str, Balance], targets: pd.DataFrame, layers: pd.DataFrame) -> list[str]:
     """Return what may be said of prediction and outcome, and what may not, one line each.
 
     Args:
         balances: As for `equilibrium`.
         targets: Likewise.
-        scores: Likewise.
+        layers: Likewise.
     """
-    return [line for name, found in balances.items() for line in _verdict(name, found, targets, scores)]
+    if not fusions_of(layers):
+        return [f"encoder {name}: nothing is predicted, no fusion layer has a confirmed run" for name in balances]
+    scores = {
+        fusion: layers[layers["fusion"].eq(fusion)].set_index("fusion_layer")["avg_target"]
+        for fusion in fusions_of(layers)
+    }
+    return [
+        line
+        for name, found in balances.items()
+        for fusion, of_fusion in scores.items()
+        for line in _verdict(f"encoder {name}, {fusion}", found, columns_of(targets, fusion), of_fusion)
+    ]
 
 
 def _verdict(name: str, found: Balance, targets: pd.DataFrame, scores: pd.Series) -> list[str]:
     predicted = _predicted(found, scores)
     if predicted is None:
-        return [f"{name}: no equilibrium (no fusion layer has a confirmed run, or all layers are alike)"]
+        return [f"{name}: no equilibrium (all layers are alike, or none that was measured has a confirmed run)"]
     fused = found.layers[np.isin(found.layers, scores.index)]
     index = np.searchsorted(found.layers, fused)
     drawn = found.equilibrium[1:, index]

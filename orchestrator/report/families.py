@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from orchestrator.report.tables import families_of, layers_by_language
+from orchestrator.report.arms import columns_of, layered, layers_of
+from orchestrator.report.languages import families_of, gains_by_language
 
-__all__ = ["Alikeness", "alikeness", "families", "similarity"]
+__all__ = ["Alikeness", "alikeness", "families", "gain_similarity"]
 
-_LAYERS_NEEDED = 4
-"""A correlation over fewer layers says nothing."""
+_GAINS_NEEDED = 4
+"""A correlation over fewer fusions and layers says nothing."""
 
 _PERMUTATIONS = 9999
 
@@ -38,15 +39,15 @@ class Alikeness:
         )
 
 
-def similarity(frame: pd.DataFrame) -> pd.DataFrame:
+def gain_similarity(frame: pd.DataFrame) -> pd.DataFrame:
     """Return how alike target languages are in what they gain: [languages, languages], Pearson correlations.
 
-    A language's gain profile is its difference to the baseline at every confirmed fusion layer, of which there must be
-    four. Languages without a difference at some layer, or with the same at all of them, are left out.
+    A language's gain profile is its difference to the baseline with every confirmed fusion and layer, of which there
+    must be four. Languages without a difference at one of them, or with the same at all of them, are left out.
     """
-    profiles = layers_by_language(frame).dropna()
+    profiles = gains_by_language(frame).dropna()
     profiles = profiles[~profiles.index.isin(set(frame["source_language"]))]
-    if len(profiles.columns) < _LAYERS_NEEDED:
+    if len(profiles.columns) < _GAINS_NEEDED:
         profiles = profiles[:0]
     profiles = profiles[profiles.std(axis=1) > 0]
     names = list(profiles.index)
@@ -59,7 +60,7 @@ def alikeness(alike: pd.DataFrame, family: Mapping[str, str]) -> Alikeness | Non
     """Compare similarities within families with those between them, by permuting which language is of which family.
 
     Args:
-        alike: As `similarity` returns it.
+        alike: As `gain_similarity` returns it.
         family: Language to family; others are left out.
 
     Returns:
@@ -89,26 +90,34 @@ def families(frame: pd.DataFrame) -> pd.DataFrame:
     """Return what the families of target languages gain.
 
     Returns:
-        One row per family, in order of name: family, languages (their codes), then for each confirmed fusion layer its
-        difference to the baseline, mean over the family's languages, in points (`layer_3`); within (mean correlation of
-        the gain profiles of two of its languages, NaN for one language or fewer than four layers). Languages that
-        nothing is known of stand under `unknown`.
+        One row per fusion with layers and family, in order of the registry and of name: fusion, family, languages
+        (their codes), then for each confirmed layer its difference to the baseline, mean over the family's languages,
+        in points (`layer_3`); within (mean correlation of the gain profiles of two of its languages over all fusions
+        and layers, NaN for one language or fewer than four of these). Languages that nothing is known of stand under
+        `unknown`.
     """
-    gains = layers_by_language(frame)
+    gains = gains_by_language(frame)
     gains = gains[~gains.index.isin(set(frame["source_language"]))]
-    alike, known = similarity(frame), families_of(gains.index)
+    alike, known = gain_similarity(frame), families_of(gains.index)
+    family = [known.get(str(language), "unknown") for language in gains.index]
     rows = []
-    for name, of_family in gains.groupby([known.get(str(language), "unknown") for language in gains.index], sort=True):
-        members = [language for language in of_family.index if language in alike.index]
-        pairs = alike.loc[members, members].to_numpy("float64")[np.triu_indices(len(members), 1)]
-        rows.append(
-            {
-                "family": name,
-                "languages": " ".join(of_family.index),
-                **{f"layer_{layer}": value for layer, value in of_family.mean().items()},
-                "within": pairs.mean() if len(pairs) and name != "unknown" else float("nan"),
-            }
-        )
-    columns = ["family", "languages", *(f"layer_{layer}" for layer in gains.columns), "within"]
+    fusions = layered(dict.fromkeys(gains.columns.get_level_values("fusion")))
+    for fusion in fusions:
+        of_fusion = columns_of(gains, fusion)
+        for name in sorted(set(family)):
+            of_family = of_fusion[np.array(family) == name]
+            members = [language for language in of_family.index if language in alike.index]
+            pairs = alike.loc[members, members].to_numpy("float64")[np.triu_indices(len(members), 1)]
+            rows.append(
+                {
+                    "fusion": fusion,
+                    "family": name,
+                    "languages": " ".join(of_family.index),
+                    **{f"layer_{layer}": value for layer, value in of_family.mean().items()},
+                    "within": pairs.mean() if len(pairs) and name != "unknown" else float("nan"),
+                }
+            )
+    layers = layers_of(gains, fusions)
+    columns = ["fusion", "family", "languages", *(f"layer_{layer}" for layer in layers), "within"]
     table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
     return table

@@ -8,7 +8,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
-__all__ = ["TRIALS_NEEDED", "complete_trials", "importances", "is_log", "searched"]
+from dlfa.fusions import FUSIONS
+from orchestrator.report.arms import fusions_of
+
+__all__ = ["TRIALS_NEEDED", "complete_trials", "importances", "is_log", "searched", "searched_fusions"]
 
 TRIALS_NEEDED = 10
 """A forest that is grown on fewer trials tells what chance did."""
@@ -21,12 +24,17 @@ def is_log(name: str) -> bool:
     return name.endswith("learning_rate") or name in ("reduction_ratio", "batch_size")
 
 
-def complete_trials(search: pd.DataFrame) -> pd.DataFrame:
-    """Return the DLFA trials that ran to their end, of those that `search_trials` lists.
+def searched_fusions(search: pd.DataFrame) -> list[str]:
+    """Return the fusions with parameters of their own that search trials were made of, in order."""
+    return [name for name in fusions_of(search) if FUSIONS[name].parameters]
 
-    The baseline's have no layer and no ratio, and a pruned trial has no score that can be compared.
+
+def complete_trials(search: pd.DataFrame, fusion: str) -> pd.DataFrame:
+    """Return the trials of a fusion that ran to their end, of those that `search_trials` lists.
+
+    Other fusions have other parameters, and a pruned trial has no score that can be compared.
     """
-    ended: pd.DataFrame = search[search["fusion"].eq("dlfa") & search["state"].eq("COMPLETE") & search["score"].notna()]
+    ended: pd.DataFrame = search[search["fusion"].eq(fusion) & search["state"].eq("COMPLETE") & search["score"].notna()]
     return ended
 
 
@@ -36,19 +44,20 @@ def searched(trials: pd.DataFrame) -> list[str]:
     return [str(name) for name in params if trials[name].notna().all() and trials[name].nunique() > 1]
 
 
-def importances(search: pd.DataFrame) -> pd.Series:
-    """Return the share of the variance in scores that each searched parameter explains, by Optuna's fANOVA.
+def importances(search: pd.DataFrame, fusion: str) -> pd.Series:
+    """Return the share of the variance in scores that each parameter of a fusion explains, by Optuna's fANOVA.
 
     A forest learns scores from parameters, and each parameter's share is taken over the whole range that was searched
     (Hutter, Hoos and Leyton-Brown 2014).
 
     Args:
         search: As `search_trials` returns it.
+        fusion: Whose trials.
 
     Returns:
-        By parameter, descending, 1 in all; empty for fewer than `TRIALS_NEEDED` complete DLFA trials, or equal scores.
+        By parameter, descending, 1 in all; empty for fewer than `TRIALS_NEEDED` complete trials, or equal scores.
     """
-    trials = complete_trials(search)
+    trials = complete_trials(search, fusion)
     params = searched(trials)
     if len(trials) < TRIALS_NEEDED or trials["score"].nunique() < 2 or not params:
         return pd.Series(dtype="float64")

@@ -9,14 +9,13 @@ from scipy.stats import f
 from threadpoolctl import threadpool_limits
 
 from dlfa.errors import DataError
+from dlfa.fusions import BASELINE
+from orchestrator.report.arms import KEY, NO_LAYER, in_order
 
-__all__ = ["BASELINE", "DRAWS", "EDGES", "drawn_shares", "intervals", "target_draws"]
+__all__ = ["DRAWS", "EDGES", "drawn_shares", "intervals", "target_draws"]
 
 DRAWS = 2000
 """Draws of examples and of seeds."""
-
-BASELINE = -1
-"""Stands for the baseline among fusion layers, which has none."""
 
 EDGES = (2.5, 97.5)
 """Percentiles that a 95 % interval lies between."""
@@ -26,7 +25,7 @@ _ROWS = 200
 
 
 def intervals(runs: pd.DataFrame, examples: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Return 95 % intervals of what each fusion layer differs from the baseline.
+    """Return 95 % intervals of what each fusion and layer differs from the baseline.
 
     Two things might have been otherwise. Test examples: those of every language are drawn with replacement, the same
     ones for all runs (a bootstrap; Efron and Tibshirani 1993, chapter 13). Seeds: their mean may be off by Student's t
@@ -37,13 +36,13 @@ def intervals(runs: pd.DataFrame, examples: pd.DataFrame, source: str) -> pd.Dat
     of the examples alone.
 
     Args:
-        runs: One row per run: trial, seed, fusion_layer (missing: the baseline).
+        runs: One row per run: trial, seed, fusion, fusion_layer (missing for fusions that have none).
         examples: What each test example adds to a run's score: trial, language, example, numerator, denominator.
         source: The source language, which is left out of the mean over languages.
 
     Returns:
-        fusion_layer, language (missing: the mean over the target languages), low and high, in points of 100; a row for
-        each layer and language whose runs all have examples, and share a seed with the baseline.
+        fusion, fusion_layer, language (missing: the mean over the target languages), low and high, in points of 100; a
+        row for each fusion, layer and language whose runs all have examples, and share a seed with the baseline.
 
     Raises:
         DataError: Two runs have not been tested on the same examples.
@@ -51,53 +50,55 @@ def intervals(runs: pd.DataFrame, examples: pd.DataFrame, source: str) -> pd.Dat
     known = runs[runs["trial"].isin(examples["trial"].unique())].reset_index(drop=True)
     chance = np.random.default_rng(0)
     wanted, pairs = _pairs(runs), _pairs(known)
-    pairs = {layer: pair for layer, pair in pairs.items() if len(pair) == len(wanted[layer]) > 0}
-    shifts = {layer: _seed_shifts(len(pair), chance) for layer, pair in pairs.items()}
-    rows: list[tuple[int, str | None, float, float]] = []
-    sums = {layer: np.zeros((1 + DRAWS, 1, len(pair))) for layer, pair in pairs.items()}
+    pairs = {key: pair for key, pair in pairs.items() if len(pair) == len(wanted[key]) > 0}
+    shifts = {key: _seed_shifts(len(pair), chance) for key, pair in pairs.items()}
+    rows: list[tuple[str, int, str | None, float, float]] = []
+    sums = {key: np.zeros((1 + DRAWS, 1, len(pair))) for key, pair in pairs.items()}
     targets = 0
     for language, scores in _drawn(known, examples, chance):
         targets += language != source
-        for layer, pair in pairs.items():
+        for key, pair in pairs.items():
             gains = (scores[:, pair[:, 0]] - scores[:, pair[:, 1]])[:, None]
-            rows.append((layer, language, *np.percentile(_means(gains, shifts[layer]), EDGES)))
-            sums[layer] += gains * (language != source)
+            rows.append((*key, language, *np.percentile(_means(gains, shifts[key]), EDGES)))
+            sums[key] += gains * (language != source)
     if targets:
         rows += [
-            (layer, None, *np.percentile(_means(gains / targets, shifts[layer]), EDGES))
-            for layer, gains in sums.items()
+            (*key, None, *np.percentile(_means(gains / targets, shifts[key]), EDGES)) for key, gains in sums.items()
         ]
-    table = pd.DataFrame(rows, columns=["fusion_layer", "language", "low", "high"])
+    table = pd.DataFrame(rows, columns=[*KEY, "language", "low", "high"])
     typed: pd.DataFrame = table.astype(
-        {"fusion_layer": "Int64", "language": "string", "low": "float64", "high": "float64"}
+        {"fusion": "string", "fusion_layer": "Int64", "language": "string", "low": "float64", "high": "float64"}
     )
+    typed["fusion_layer"] = typed["fusion_layer"].mask(typed["fusion_layer"].eq(NO_LAYER))
     return typed
 
 
 def target_draws(runs: pd.DataFrame, examples: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Draw the mean target score of all layers together, so that what is drawn of one may be compared with another.
+    """Draw the mean target score of all rows together, so that what is drawn of one may be compared with another.
 
-    Of each draw the examples, and what chance in the seeds does, are the same for all layers; both as in `intervals`.
-    Only seeds count that all layers, and the baseline if it has runs, have run with.
+    A row is a fusion and a layer. Of each draw the examples, and what chance in the seeds does, are the same for all
+    rows; both as in `intervals`. Only seeds count that all of them, and the baseline if it has runs, have run with.
 
     Args:
-        runs: One row per run: trial, seed, fusion_layer (missing: the baseline).
+        runs: One row per run: trial, seed, fusion, fusion_layer (missing for fusions that have none).
         examples: What each test example adds to a run's score: trial, language, example, numerator, denominator.
         source: The source language, which is left out of the mean over languages.
 
     Returns:
-        [DRAWS, layers], in percent; columns: fusion layer, ascending (Int64), the baseline as `BASELINE`. Without
-        columns where no seed is shared by all, or some of these runs have no examples.
+        [DRAWS, rows], in percent; columns of two levels: fusion, in order of the registry, and layer, ascending
+        (`NO_LAYER` for fusions that have none). Without columns where no seed is shared by all, or some of these runs
+        have no examples.
 
     Raises:
         DataError: Two runs have not been tested on the same examples.
     """
-    layers = runs.assign(layer=runs["fusion_layer"].fillna(BASELINE))
-    shared = layers.groupby("seed")["layer"].nunique().eq(layers["layer"].nunique())
-    known = layers[layers["seed"].isin(shared.index[shared])].sort_values(["layer", "seed"]).reset_index(drop=True)
+    keyed = in_order(_keyed(runs), "fusion_layer", "seed").reset_index(drop=True)
+    rows = keyed[KEY].drop_duplicates()
+    shared = keyed.groupby("seed").size().eq(len(rows))
+    known = keyed[keyed["seed"].isin(shared.index[shared])].reset_index(drop=True)
     if not known["trial"].isin(examples["trial"].unique()).all():
         known = known[:0]
-    columns = pd.Index(sorted(known["layer"].unique()), dtype="Int64")
+    columns = pd.MultiIndex.from_frame(known[KEY].drop_duplicates())
     chance = np.random.default_rng(0)
     seeds = known["seed"].nunique()
     shifts = _seed_shifts(seeds, chance)
@@ -164,14 +165,22 @@ def _seed_shifts(count: int, chance: np.random.Generator) -> NDArray[np.float64]
     return np.concatenate([shifts, -shifts])
 
 
-def _pairs(runs: pd.DataFrame) -> dict[int, NDArray[np.int64]]:
-    """Return for each layer the numbers of its run and of the baseline's, [P, 2], for each seed that both have."""
-    numbered = runs.assign(run=np.arange(len(runs)))
-    is_baseline = runs["fusion_layer"].isna()
-    both = numbered[~is_baseline].merge(numbered[is_baseline], how="left", on="seed", suffixes=("", "_baseline"))
+def _keyed(runs: pd.DataFrame) -> pd.DataFrame:
+    keyed: pd.DataFrame = runs.assign(fusion_layer=runs["fusion_layer"].fillna(NO_LAYER).astype("int64"))
+    return keyed
+
+
+def _pairs(runs: pd.DataFrame) -> dict[tuple[str, int], NDArray[np.int64]]:
+    """Return the numbers of each row's run and of the baseline's, [P, 2], for each seed that both have."""
+    numbered = _keyed(runs).assign(run=np.arange(len(runs)))
+    is_baseline = runs["fusion"].eq(BASELINE).to_numpy(bool)
+    baseline = numbered.loc[is_baseline, ["seed", "run"]]
+    both = numbered[~is_baseline].merge(baseline, how="left", on="seed", suffixes=("", "_baseline"))
     return {
-        int(layer): of_layer[["run", "run_baseline"]].dropna().to_numpy(np.int64)
-        for layer, of_layer in both.groupby("fusion_layer")
+        (str(of_row["fusion"].iloc[0]), int(of_row["fusion_layer"].iloc[0])): of_row[["run", "run_baseline"]]
+        .dropna()
+        .to_numpy(np.int64)
+        for _, of_row in in_order(both, "fusion_layer").groupby(KEY, sort=False)
     }
 
 

@@ -7,19 +7,16 @@ from typing import Any, Final, Literal, get_args
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from orchestrator.report.arms import arm_of
+from orchestrator.report.best_layers import best_layers, best_of_each
+from orchestrator.report.curves import learning_curves
 from orchestrator.report.equilibrium import sweep_equilibrium
-from orchestrator.report.families import alikeness, families, similarity
+from orchestrator.report.families import alikeness, families, gain_similarity
+from orchestrator.report.languages import families_of, layer_profiles, per_language
+from orchestrator.report.notes import notes
+from orchestrator.report.search import search_trials
 from orchestrator.report.selection import selection
-from orchestrator.report.tables import (
-    best_layers,
-    best_of_each,
-    families_of,
-    layer_profiles,
-    learning_curves,
-    notes,
-    per_language,
-    search_trials,
-)
+from orchestrator.report.similarity import similarity, similarity_by_language
 from orchestrator.report.trials import Sweep
 
 __all__ = [
@@ -39,7 +36,7 @@ Format = Literal["table", "csv", "markdown", "latex"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 _PERCENT = (
-    "dev", "avg_target", "source", "worst", "gap", "baseline", "dlfa", "score", "value",
+    "dev", "avg_target", "source", "near", "far", "enf", "worst", "gap", "baseline", "fused", "score", "value",
     "retrieval", "language", "capability", "upos", "structure", "majority", "equilibrium", "target",
 )  # fmt: skip
 _LATEX = {
@@ -61,8 +58,8 @@ def render(table: pd.DataFrame, notes: Sequence[str], title: str, format: Format
         notes: Facts that stand beside it; CSV has no place for them, nor for the title.
         title: One line.
         format: CSV holds the numbers in full precision; the others hold percent with two decimals,
-            means with their standard deviation, differences with their interval if there is one, and `*` behind
-            the selected layer.
+            means with their standard deviation, differences with their interval if there is one, cosines with four
+            decimals, and `*` behind a selected layer.
     """
     return _RENDERERS[format](table, notes, title)
 
@@ -77,9 +74,9 @@ def render_sweep(sweep: Sweep, format: Format) -> str:
     shown = (
         ["search"]
         if tables["best_layers"][1].empty
-        else ["best_layers", "selection", "per_language", "learning_curves"]
+        else ["best_layers", "selection", "per_language", "similarity", "learning_curves"]
     )
-    shown += ["equilibrium"] * ("equilibrium" in tables)
+    shown = [name for name in (*shown, "equilibrium") if name in tables]
     if format == "csv":
         shown = shown[:1]
     # LaTeX tables float apart, so each has the notes in its caption; else they stand once, at the end.
@@ -97,7 +94,7 @@ def render_together(sweeps: Sequence[Sweep], format: Format) -> str:
 
 
 def together(sweeps: Sequence[Sweep]) -> tuple[str, pd.DataFrame, list[str]]:
-    """Return title, table and notes of several sweeps: the selected layer of each beside its baseline."""
+    """Return title, table and notes of several sweeps: the selected layer of each fusion beside the baseline."""
     lines = {sweep.name: notes(sweep) for sweep in sweeps}
     common = [line for line in lines[sweeps[0].name] if all(line in others for others in lines.values())]
     own = [f"{name}: {line}" for name, found in lines.items() for line in found if line not in common]
@@ -107,11 +104,23 @@ def together(sweeps: Sequence[Sweep]) -> tuple[str, pd.DataFrame, list[str]]:
 def sweep_tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
     """Return title and table by file name."""
     of_sweep = f"of sweep {sweep.name} ({sweep.settings['task']})"
-    alike = similarity(sweep.frame)
+    alike = gain_similarity(sweep.frame)
     found = alikeness(alike, families_of(alike.index))
     profiles = "" if found is None else f": {found.told}"
     balanced = sweep_equilibrium(sweep)[0]
     measured = {} if balanced.empty else {"equilibrium": (f"Layers of the encoder {of_sweep}", balanced)}
+    similar = similarity(sweep.frame)
+    aligned = (
+        {}
+        if similar.empty
+        else {
+            "similarity": (f"Similarity across languages {of_sweep}", similar),
+            "similarity_by_language": (
+                f"Similarity by layer and language {of_sweep}",
+                similarity_by_language(sweep.frame),
+            ),
+        }
+    )
     return {
         "best_layers": (f"Best fusion layers {of_sweep}", best_layers(sweep.frame, sweep.intervals)),
         "selection": (
@@ -119,6 +128,7 @@ def sweep_tables(sweep: Sweep) -> dict[str, tuple[str, pd.DataFrame]]:
             selection(sweep.frame, sweep.intervals, sweep.target_draws),
         ),
         "per_language": (f"Scores per language {of_sweep}", per_language(sweep.frame, sweep.intervals)),
+        **aligned,
         "learning_curves": (f"Learning curves {of_sweep}", learning_curves(sweep.frame)),
         "layers_by_language": (f"Differences by layer and language {of_sweep}", layer_profiles(sweep.frame)),
         "families": (f"Families {of_sweep}{profiles}", families(sweep.frame)),
@@ -135,7 +145,7 @@ def sweep_notes(sweep: Sweep) -> list[str]:
 def text_cells(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table as text, column names being headings; intervals, or else standard deviations, join their means."""
     text: dict[str, list[str]] = {}
-    hidden = ["fusion", "selected", *(f"{column}_{what}" for column in table for what in ("sd", "low", "high"))]
+    hidden = ["selected", *(f"{column}_{what}" for column in table for what in ("sd", "low", "high"))]
     if "difference_p" in table and table["difference_p"].isna().all():
         hidden.append("difference_p")
     for column in table.columns.difference(hidden, sort=False):
@@ -150,12 +160,8 @@ def text_cells(table: pd.DataFrame) -> pd.DataFrame:
             cells = [mean + sd for mean, sd in zip(cells, spread, strict=True)]
         text[_heading(column)] = cells
     result: pd.DataFrame = pd.DataFrame(text, index=table.index, dtype="string")
-    if "fusion_layer" in table:
-        # A table without the parameter `fusion` leaves the layer out for the baseline alone.
-        fused = table["fusion"].ne("none") if "fusion" in table else table["fusion_layer"].notna()
-        result["layer"] = result["layer"].where(fused.fillna(True), "baseline")
     if "selected" in table:
-        result.loc[table["selected"], "layer"] += "*"
+        result["layer"] += (table["selected"] & result["layer"].ne("-")).map({True: "*", False: ""})
     return result
 
 
@@ -173,12 +179,16 @@ def numeric_columns(table: pd.DataFrame, cells: pd.DataFrame) -> list[bool]:
 def _cell(column: str, value: Any) -> str:
     if pd.isna(value):
         return "-"
+    if column == "fusion":
+        return arm_of(value)
     if not isinstance(value, float):
         return str(value)
     if "learning_rate" in column:
         return f"{value:.1e}"
     if column == "difference_p":
         return f"{value:.3f}"
+    if column.startswith("similarity"):
+        return f"{value:+.4f}" if column.endswith("difference") else f"{value:.4f}"
     if column.startswith(("difference", "layer_", "cost")):
         return f"{value:+.2f}"
     return f"{value:.2f}" if column.startswith(_PERCENT) else f"{value:.4g}"

@@ -1,16 +1,17 @@
-"""Strict and oracle selection of a fusion layer side by side, and what the strict one costs."""
+"""Strict and oracle selection of each fusion's layer side by side, and what the strict one costs."""
 
 import numpy as np
 import pandas as pd
 
+from orchestrator.report.arms import KEY, columns_of, fusions_of, layered
+from orchestrator.report.best_layers import best_layers
 from orchestrator.report.intervals import EDGES
-from orchestrator.report.tables import best_layers
 from orchestrator.report.trials import confirmed_runs
 
 __all__ = ["selection"]
 
 _OF_LAYER = ["fusion_layer", "dev", "avg_target", "difference", "difference_low", "difference_high"]
-_COLUMNS = ["selection", *_OF_LAYER, "cost", "cost_low", "cost_high"]
+_COLUMNS = ["fusion", "selection", *_OF_LAYER, "cost", "cost_low", "cost_high"]
 
 
 def selection(frame: pd.DataFrame, intervals: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
@@ -25,27 +26,32 @@ def selection(frame: pd.DataFrame, intervals: pd.DataFrame, draws: pd.DataFrame)
         draws: Of the same sweep, as `target_draws` returns them.
 
     Returns:
-        No row without a confirmed layer, else two: selection (`strict`: by the source language's dev set, or `target
-        dev`: by those of the targets, as the sweep was made; then `oracle`: by the targets' test sets, of equals the
-        lower layer); fusion_layer, dev, avg_target, difference and its interval as in `best_layers`; cost (of the first
-        row: the oracle's avg_target minus its own), cost_low and cost_high (its 95 % interval; NaN where both are one
-        layer, without examples, and where layers have not run with the same seeds).
+        Two rows for each fusion with a confirmed layer: fusion; selection (`strict`: by the source language's dev set,
+        or `target dev`: by those of the targets, as the sweep was made; then `oracle`: by the targets' test sets, of
+        equals the lower layer); fusion_layer, dev, avg_target, difference and its interval as in `best_layers`; cost
+        (of the first row: the oracle's avg_target minus its own), cost_low and cost_high (its 95 % interval; NaN where
+        both are one layer, without examples, and where runs have not all had the same seeds).
     """
     table = best_layers(frame, intervals)
-    layers = table[table["fusion_layer"].notna()]
-    if layers.empty:
-        none: pd.DataFrame = pd.DataFrame(columns=_COLUMNS)
-        return none
+    if not _same_seeds(frame):
+        draws = draws[:0]
+    parts = [_of_fusion(frame, table[table["fusion"].eq(fusion)], draws) for fusion in layered(fusions_of(table))]
+    both: pd.DataFrame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS)
+    return both
+
+
+def _of_fusion(frame: pd.DataFrame, layers: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
     # Rounded: means of equal scores must not differ by the order in which they were added.
     oracle = layers["avg_target"].round(9).idxmax()
     chosen = layers.index[layers["selected"]].item()
-    rows = layers.loc[[chosen, oracle], _OF_LAYER].reset_index(drop=True)
+    rows = layers.loc[[chosen, oracle], ["fusion", *_OF_LAYER]].reset_index(drop=True)
     strict = "strict" if frame["select_on"].iloc[0] == "source" else "target dev"
-    rows.insert(0, "selection", pd.array([strict, "oracle"], dtype="string"))
+    rows.insert(1, "selection", pd.array([strict, "oracle"], dtype="string"))
     rows["cost"] = [rows["avg_target"].diff().iloc[1], np.nan]
     low, high = (np.nan, np.nan)
-    if chosen != oracle and not draws.empty and _same_seeds(frame):
-        own, best = (draws[int(layers.at[row, "fusion_layer"])] for row in (chosen, oracle))
+    if chosen != oracle and not draws.empty:
+        drawn = columns_of(draws, str(rows["fusion"].iloc[0]))
+        own, best = (drawn[int(layer)] for layer in rows["fusion_layer"])
         low, high = np.percentile(best - own, EDGES)
     both: pd.DataFrame = rows.assign(cost_low=[low, np.nan], cost_high=[high, np.nan])
     return both
@@ -53,4 +59,4 @@ def selection(frame: pd.DataFrame, intervals: pd.DataFrame, draws: pd.DataFrame)
 
 def _same_seeds(frame: pd.DataFrame) -> bool:
     runs = confirmed_runs(frame).drop_duplicates("trial")
-    return bool(runs.groupby("fusion_layer", dropna=False)["seed"].agg(frozenset).nunique() == 1)
+    return bool(runs.groupby(KEY, dropna=False)["seed"].agg(frozenset).nunique() == 1)

@@ -18,10 +18,12 @@ from sqlalchemy.pool import StaticPool
 
 from dlfa.config import suggestion
 from dlfa.errors import ConfigError, DataError
+from dlfa.fusions import FUSIONS
 from dlfa.probing import LAYER_COLUMNS
 from dlfa.tasks import TASKS
 from dlfa.trial import EXAMPLES
 from dlfa.untrusted import load_yaml
+from orchestrator.report.arms import KEY, arm_of
 from orchestrator.report.balance import Balance, balance
 from orchestrator.report.intervals import intervals, target_draws
 from orchestrator.settings import is_name, known_sweeps
@@ -55,8 +57,8 @@ COLUMNS = {
 MEASURES = "probing"
 """Folder of a sweep that has what the layers of its encoders know, a file per encoder."""
 
-ENCODERS = ("pretrained", "baseline", "dlfa")
-"""Whose layers are measured: before fine-tuning, and after it without and with fusion."""
+ENCODERS = ("pretrained", *map(arm_of, FUSIONS))
+"""Whose layers are measured: before fine-tuning, and after it without fusion and with each."""
 
 _EXAMPLE_TYPES = {"language": "string", "example": "int64", "numerator": "float64", "denominator": "float64"}
 _EXAMPLE = ["trial", *_EXAMPLE_TYPES]
@@ -76,7 +78,7 @@ class Sweep:
     """The resolved configuration: the contents of `sweep.yaml`."""
 
     layers: tuple[int, ...]
-    """Fusion layers that the search chooses from, ascending; empty before its first DLFA trial."""
+    """Fusion layers that the search chooses from, ascending; empty before its first trial with one."""
 
     frame: pd.DataFrame
     """One row per number of a trial, with the columns of `COLUMNS`.
@@ -94,7 +96,7 @@ class Sweep:
     """
 
     measures: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    """`pretrained`, and after fine-tuning `baseline` and `dlfa`, to what `dlfa-report --equilibrium` has measured."""
+    """Those of `ENCODERS` that `dlfa-report --equilibrium` has measured, to what it found."""
 
     @cached_property
     def balances(self) -> Mapping[str, Balance]:
@@ -110,7 +112,7 @@ class Sweep:
 
     @cached_property
     def target_draws(self) -> pd.DataFrame:
-        """Draws of every layer's mean target score: see `orchestrator.report.intervals`."""
+        """Draws of the mean target score of every fusion and layer: see `orchestrator.report.intervals`."""
         runs = confirmed_runs(self.frame).drop_duplicates("trial")
         return target_draws(runs, self.examples, str(self.settings["data"]["source_language"]))
 
@@ -155,6 +157,7 @@ def load(folder: Path) -> Sweep:
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{folder}: study.db cannot be read: it is no sweep's ({reason})") from error
+    _check_fusions(folder, frame)
     _check_confirmed(folder, frame)
     return Sweep(
         name=settings["name"],
@@ -301,16 +304,23 @@ def _layers(search: list[FrozenTrial]) -> tuple[int, ...]:
     return tuple(sorted(layers))
 
 
+def _check_fusions(folder: Path, frame: pd.DataFrame) -> None:
+    if unknown := sorted(set(frame["fusion"].dropna()) - FUSIONS.keys()):
+        raise ConfigError(
+            f"{folder}: fusion: {', '.join(unknown)} is not known to this version; allowed: {', '.join(FUSIONS)}"
+        )
+
+
 def _check_confirmed(folder: Path, frame: pd.DataFrame) -> None:
-    """Refuse runs that a table of one row per layer, paired by seed, would mix up."""
+    """Refuse runs that a table of one row per fusion and layer, paired by seed, would mix up."""
     runs = confirmed_runs(frame).drop_duplicates("trial")
     params = ["reduction_ratio", "learning_rate", *(c for c in frame if c not in COLUMNS)]
-    mixed = runs.groupby("fusion_layer", dropna=False)[params].transform("nunique").gt(1).any(axis=1)
-    twice = runs.duplicated(["fusion_layer", "seed"], keep=False)
+    mixed = runs.groupby(KEY, dropna=False)[params].transform("nunique").gt(1).any(axis=1)
+    twice = runs.duplicated([*KEY, "seed"], keep=False)
     if (mixed | twice).any():
         raise DataError(
             f"{folder}: {', '.join(runs.loc[mixed | twice, 'trial'])} contradict each other; allowed: one "
-            "configuration per fusion layer and one run of it per seed, all others superseded"
+            "configuration per fusion and layer and one run of it per seed, all others superseded"
         )
 
 

@@ -69,7 +69,7 @@ def test_measured_once_and_reported_from_then_on(storage: Storage, tmp_path: Pat
     assert len({_upos(measured, 6) for measured in found.values()}) == 3
 
     assert "Layers of the encoder of sweep toy (udpos)" in out
-    assert "pretrained: predicted layer" in out
+    assert "encoder pretrained, dlfa: predicted layer" in out
     assert "layers measured on" in out
     assert "equilibrium and target score over 5 layers" in out
     again = _report(storage, "--equilibrium", "--parallel", parallel, "--probe-limit", "20")
@@ -99,7 +99,7 @@ def test_other_data_is_measured_anew(storage: Storage) -> None:
     code, out, err = _report(storage, "--equilibrium", "--parallel", parallel, "--probe-limit", "10", "--format", "csv")
     assert code == 0, err
     assert "measured before" not in err
-    assert out.startswith("fusion_layer,")  # what is said meanwhile is no part of the table
+    assert out.startswith("fusion,fusion_layer,")  # what is said meanwhile is no part of the table
     assert {measured.attrs["limit"] for measured in _measured(storage).values()} == {10}
 
 
@@ -160,7 +160,7 @@ def test_measures_of_a_run_that_is_no_longer_the_best_are_left_out(storage: Stor
     measured.to_parquet(path)
     out = _report(copy)[1]
     assert "dlfa: measured on another run than the best one now; left out" in out
-    assert "dlfa: predicted layer" not in out
+    assert "encoder dlfa, dlfa: predicted layer" not in out
     path.write_bytes(b"no parquet")
     code, out, err = _report(copy)
     assert code == 1 or code == 2

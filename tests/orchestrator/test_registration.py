@@ -53,13 +53,15 @@ training: {epochs: 1, batch_size: 16, reports_per_trial: 2}
 max_length: 16
 """
 SPACES: Mapping[str, BaseDistribution] = {
-    "fusion": CategoricalDistribution(["dlfa", "none"]),
+    "fusion": CategoricalDistribution(["dlfa", "gate", "mean", "scalar_mix", "none"]),
     "fusion_layer": IntDistribution(1, 3),
     "reduction_ratio": CategoricalDistribution([2, 4]),
     "learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
 }
 BASELINE: Mapping[str, Any] = {"fusion": "none", "learning_rate": 3e-3}
 FUSED: Mapping[str, Any] = {"fusion": "dlfa", "fusion_layer": 2, "reduction_ratio": 2, "learning_rate": 3e-3}
+GATED: Mapping[str, Any] = {**FUSED, "fusion": "gate", "fusion_layer": 1}
+MIXED: Mapping[str, Any] = {"fusion": "scalar_mix", "learning_rate": 3e-3}
 SCORES = {"test/avg_target": 40.0, "test/worst": 30.0, "test/gap": 20.0, "test/en/f1": 60.0, "test/de/f1": 40.0}
 
 Run = tuple[TrialState, float | None, Mapping[str, Any], int]
@@ -201,16 +203,23 @@ def predicted_elsewhere(uri: str, model: str, tables: Sequence[Mapping[str, Any]
 @pytest.mark.parametrize(
     ("runs", "trial", "why"),
     [
-        (FUSION_WINS, "confirm-0001", "layer 2, by mean dev f1: layer 2 80.00, the baseline 79.00"),
-        (BASELINE_WINS, "confirm-0000", "the baseline, by mean dev f1: the baseline 80.50, layer 2 80.00"),
-        (TIE, "confirm-0000", "the baseline, by mean dev f1: the baseline 80.00, layer 2 80.00; of equals the simpler"),
+        (FUSION_WINS, "confirm-0001", "dlfa layer 2, by mean dev f1: dlfa layer 2 80.00, the baseline 79.00"),
+        (BASELINE_WINS, "confirm-0000", "the baseline, by mean dev f1: the baseline 80.50, dlfa layer 2 80.00"),
+        (TIE, "confirm-0000",
+         "the baseline, by mean dev f1: the baseline 80.00, dlfa layer 2 80.00; of equals the"),
         ([*FUSION_WINS, (COMPLETE, 70.0, FUSED, 3), (COMPLETE, 78.0, BASELINE, 3)], "confirm-0000",
-         "the baseline, by mean dev f1: the baseline 78.50, layer 2 75.00"),
-        ([*FUSION_WINS, (COMPLETE, 81.0, FUSED, 3)], "confirm-0002", "layer 2, by mean dev f1: layer 2 80.50, the"),
-        ([*FUSION_WINS, (FAIL, None, FUSED, 3)], "confirm-0001", "layer 2, by mean dev f1: layer 2 80.00, the"),
-        ([(FAIL, None, BASELINE, 2), FUSION_WINS[1]], "confirm-0001", "layer 2, by mean dev f1: layer 2 80.00"),
+         "the baseline, by mean dev f1: the baseline 78.50, dlfa layer 2 75.00"),
+        ([*FUSION_WINS, (COMPLETE, 81.0, FUSED, 3)], "confirm-0002",
+         "dlfa layer 2, by mean dev f1: dlfa layer 2 80.50, the"),
+        ([*FUSION_WINS, (FAIL, None, FUSED, 3)], "confirm-0001", "dlfa layer 2, by mean dev f1: dlfa layer 2 80.00, "),
+        ([(FAIL, None, BASELINE, 2), FUSION_WINS[1]], "confirm-0001", "dlfa layer 2, by mean dev f1: dlfa layer 2 80"),
+        ([*FUSION_WINS, (COMPLETE, 80.5, GATED, 2), (COMPLETE, 79.5, MIXED, 2)], "confirm-0002",
+         "gate layer 1, by mean dev f1: gate layer 1 80.50, dlfa layer 2 80.00, scalar_mix 79.50, the baseline 79.00"),
+        ([(COMPLETE, 80.0, MIXED, 2), (COMPLETE, 80.0, GATED, 2), FUSION_WINS[0]], "confirm-0001",
+         "gate layer 1, by mean dev f1: gate layer 1 80.00, scalar_mix 80.00, the baseline 79.00; of equals the"),
+        ([*FUSION_WINS, (COMPLETE, 80.5, MIXED, 2)], "confirm-0002", "scalar_mix, by mean dev f1: scalar_mix 80.50"),
         ([FUSION_WINS[1], (COMPLETE, 90.0, {**FUSED, "fusion_layer": 1}, 2), FUSION_WINS[0]], "confirm-0001",
-         "layer 1, by mean dev f1: layer 1 90.00, the baseline 79.00"),
+         "dlfa layer 1, by mean dev f1: dlfa layer 1 90.00, the baseline 79.00"),
     ],
 )  # fmt: skip
 def test_the_best_is_by_the_dev_sets_and_of_equals_the_simpler(
@@ -224,7 +233,8 @@ def test_the_best_is_by_the_dev_sets_and_of_equals_the_simpler(
 
 def test_oracle_selection_is_said(another: Path) -> None:
     changed(another, select_on="targets")
-    assert best_model(load(another)).why.startswith("layer 2, by mean dev f1 (oracle selection): layer 2 80.00")
+    why = best_model(load(another)).why
+    assert why.startswith("dlfa layer 2, by mean dev f1 (oracle selection): dlfa layer 2 80.00")
 
 
 # --- what is registered
@@ -241,7 +251,8 @@ def test_it_predicts_text_in_a_clean_process_as_its_trial_did(
     assert err == ""
     assert out.startswith("Best fusion layers of sweep mine (udpos)\n")
     assert out.splitlines()[-2:] == [
-        "registered toy-tagger version 1: confirm-0001 of sweep mine, layer 2, by mean dev f1: layer 2 80.00, "
+        "registered toy-tagger version 1: confirm-0001 of sweep mine, dlfa layer 2, by mean dev f1: dlfa layer 2 "
+        "80.00, "
         "the baseline 79.00",
         f"load it with: mlflow.set_tracking_uri('{uri}'); mlflow.pyfunc.load_model('models:/toy-tagger/1')",
     ]
@@ -402,8 +413,8 @@ def test_a_model_that_was_not_kept(another: Path, capfd: pytest.CaptureFixture[s
     )
     assert refused(capfd, another) == (
         2,
-        f"--register: the model of confirm-0001, layer 2, was not kept: {reason}; allowed: a sweep with --keep-models "
-        "best, the default, which keeps the models of what is best when it first ends",
+        f"--register: the model of confirm-0001, dlfa layer 2, was not kept: {reason}; allowed: a sweep with "
+        "--keep-models best, the default, which keeps the models of what is best when it first ends",
     )
 
 

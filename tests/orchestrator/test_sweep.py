@@ -131,7 +131,7 @@ def test_the_best_model_is_registered_and_predicts_what_its_trial_did(
     table = report.best_layers(report.load(folder).frame)
     arms = table[table["fusion_layer"].isna() | table["selected"]].set_index("fusion_layer")["dev"]
     best = arms.idxmax()  # of equals the baseline, which is first
-    arm = "the baseline" if pd.isna(best) else f"layer {best}"
+    arm = "the baseline" if pd.isna(best) else f"dlfa layer {best}"
     trial = report.model_runs(report.load(folder).frame)["baseline" if pd.isna(best) else "dlfa"]
     assert told.startswith(f"registered toy version 1: {trial} of sweep whole, {arm}, by mean dev f1: {arm} ")
     assert how.startswith("load it with: ")

@@ -12,16 +12,15 @@ from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
 from dlfa.tasks.languages import find_language
-from orchestrator.report.plots.style import BLUE, GREY, ORANGE, label_points, metric_of, new_figure
+from orchestrator.report.plots.style import COLOURS, GREY, label_points, metric_of, new_figure
 from orchestrator.report.trials import Sweep
 
-__all__ = ["draw_gain_by_size", "draw_similarity", "sizes_and_scripts"]
+__all__ = ["draw_gain_by_size", "draw_gain_similarity", "sizes_and_scripts"]
 
 _MARKERS: Final = "os^DvP*Xph<>d8"
-_COLOURS: Final = (BLUE, ORANGE, "#009E73", "#CC79A7", "black", "#56B4E9", "#E69F00")
 
 
-def draw_similarity(sweep: Sweep, alike: pd.DataFrame, family: Mapping[str, str]) -> Figure:
+def draw_gain_similarity(sweep: Sweep, alike: pd.DataFrame, family: Mapping[str, str]) -> Figure:
     """Draw how alike languages' gain profiles are, the alike ones together (average linkage), each with its family."""
     count = len(alike)
     distances = squareform((1 - alike.to_numpy("float64")).clip(0), checks=False)
@@ -54,7 +53,7 @@ def draw_similarity(sweep: Sweep, alike: pd.DataFrame, family: Mapping[str, str]
 
 
 def sizes_and_scripts(languages: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Return what a picture of gains against sizes needs of `per_language`'s table.
+    """Return what a picture of gains against sizes needs of a fusion's rows of `per_language`.
 
     Returns:
         One row per target language with a difference: language, difference, bytes (of its Wikipedia; NaN: none that
@@ -69,10 +68,12 @@ def sizes_and_scripts(languages: pd.DataFrame, source: str) -> pd.DataFrame:
     return found
 
 
-def draw_gain_by_size(sweep: Sweep, found: pd.DataFrame) -> Figure:
-    """Draw each language's gain over the size of its Wikipedia, a marker per script."""
+def draw_gain_by_size(sweep: Sweep, fusion: str, found: pd.DataFrame) -> Figure:
+    """Draw each language's gain with a fusion over the size of its Wikipedia, a marker per script."""
     sized, missing = found.dropna(subset="bytes"), found.loc[found["bytes"].isna(), "language"]
-    figure, axes = new_figure(sweep, "Gain of the selected layer and text to learn from", width=7.0, height=4.6)
+    figure, axes = new_figure(
+        sweep, f"Gain with fusion {fusion}, selected layer, and text to learn from", width=7.0, height=4.6
+    )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter("B"))
@@ -84,7 +85,7 @@ def draw_gain_by_size(sweep: Sweep, found: pd.DataFrame) -> Figure:
         points = sized[sized["script"].eq(script)]
         axes.plot(
             points["bytes"], points["difference"], _MARKERS[number % len(_MARKERS)],
-            color=_COLOURS[number % len(_COLOURS)], markersize=5, linestyle="", label=script, zorder=3,
+            color=COLOURS[number % len(COLOURS)], markersize=5, linestyle="", label=script, zorder=3,
         )  # fmt: skip
     axes.margins(0.08, 0.1)
     label = "size of the language's Wikipedia in bytes, compressed (2020)"

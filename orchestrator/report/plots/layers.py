@@ -5,9 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from orchestrator.report.plots.style import BLUE, GREY, ORANGE, metric_of, new_figure, signed
-from orchestrator.report.tables import differences
+from dlfa.fusions import BASELINE
+from orchestrator.report.arms import fusions_of
+from orchestrator.report.plots.places import beside, draw_layer_axis, place_layers, tick_layers
+from orchestrator.report.plots.style import BLUE, GREY, metric_of, new_figure, signed, style_of
+from orchestrator.report.runs import differences
 from orchestrator.report.trials import Sweep, confirmed_runs
 
 __all__ = ["draw_best_layers", "draw_layers_by_language"]
@@ -20,35 +24,48 @@ _LONG = 3
 
 
 def draw_best_layers(sweep: Sweep, table: pd.DataFrame) -> Figure:
-    """Draw what each layer differs from the baseline, with its interval and a small point per seed.
+    """Draw what each fusion and layer differs from the baseline, with its interval and a small point per seed.
 
     Without a baseline, its mean target score.
     """
-    layers = table[table["fusion_layer"].notna()]
-    compared = bool(layers["difference"].notna().any())
+    rows = table[table["fusion"].ne(BASELINE)]
+    fusions, (shifts, step) = fusions_of(rows), beside(rows)
+    compared = bool(rows["difference"].notna().any())
     value = "difference" if compared else "avg_target"
-    tried = [*layers["fusion_layer"].astype(int)]
-    ticks = sorted({*sweep.layers, *tried})
-    figure, axes = new_figure(sweep, "Best configuration of every layer", width=max(5.5, 1.5 + 0.35 * len(ticks)))
+    ticks = tick_layers(sweep.layers, rows)
+    all_layers = bool(rows["fusion_layer"].isna().any())
+    width = 1.5 + 0.35 * (len(ticks) + all_layers) * max(1, 0.6 * len(fusions))
+    figure, axes = new_figure(
+        sweep, "Best configuration of every layer", width=max(5.5, width), height=3.4 if len(fusions) < 2 else 4.2
+    )
     runs = confirmed_runs(sweep.frame)
     runs = runs[runs["metric"].eq("avg_target")]
     runs = runs.assign(difference=differences(runs, ["seed"], "value"), avg_target=runs["value"])
-    runs = runs[runs["fusion"].ne("none")].dropna(subset=value)
-    beside = runs["fusion_layer"].astype("float64") + 0.18  # or the interval would cover them
-    axes.plot(beside, runs[value], ".", color=GREY, markersize=5, label="one seed", zorder=2)
+    runs = runs[runs["fusion"].ne(BASELINE)].dropna(subset=value)
+    # A little to the right, or the interval would cover them.
+    at = place_layers(runs["fusion_layer"], ticks) + runs["fusion"].map(shifts).to_numpy("float64") + step / 4
+    axes.plot(at, runs[value], ".", color=GREY, markersize=5 if len(fusions) < 3 else 3, label="one seed", zorder=2)
     if compared:
-        axes.axhline(0, color=ORANGE, linestyle="--", linewidth=1, label="baseline", zorder=1)
-    if compared and layers["difference_low"].notna().any():
-        _draw_intervals(axes, layers, runs[value])
-    axes.plot(tried, layers[value], "o", color=BLUE, label="DLFA, mean", zorder=3)
-    selected = layers[layers["selected"]]
+        style = style_of(BASELINE)
+        axes.axhline(0, color=style.colour, linestyle=style.line, linewidth=1, label="baseline", zorder=1)
+    for fusion in fusions:
+        of_fusion, style = rows[rows["fusion"].eq(fusion)], style_of(fusion)
+        at = place_layers(of_fusion["fusion_layer"], ticks) + shifts[fusion]
+        if compared and of_fusion["difference_low"].notna().any():
+            _draw_intervals(axes, at, of_fusion, runs[value], style.colour)
+        axes.plot(at, of_fusion[value], style.marker, color=style.colour, markersize=6 if len(fusions) < 3 else 5,
+                  label=fusion, zorder=3)  # fmt: skip
+    if compared and rows["difference_low"].notna().any():
+        axes.plot([], [], color=BLUE if len(fusions) == 1 else "black", linewidth=1.4, label="95 % interval")
+    selected = rows[rows["selected"] & rows["fusion_layer"].notna()]
     how = "selected on dev" if sweep.settings["select_on"] == "source" else "selected on target dev (oracle)"
-    axes.plot(
-        selected["fusion_layer"].astype(int), selected[value], "o", markersize=12, markerfacecolor="none",
-        markeredgecolor=BLUE, label=how, zorder=3,
-    )  # fmt: skip
-    axes.set_xticks(ticks, [*map(str, ticks)])
-    axes.set_xlabel("fusion layer")
+    if not selected.empty:
+        at = selected["fusion_layer"].to_numpy("float64") + selected["fusion"].map(shifts).to_numpy("float64")
+        axes.plot(
+            at, selected[value], "o", markersize=12, markerfacecolor="none",
+            markeredgecolor=BLUE if len(fusions) == 1 else "black", label=how, zorder=3,
+        )  # fmt: skip
+    draw_layer_axis(axes, ticks, all_layers=all_layers)
     over = "over target languages"
     axes.set_ylabel(
         f"difference in mean {metric_of(sweep)}\n{over}, points" if compared else f"mean {metric_of(sweep)} {over} (%)"
@@ -57,26 +74,30 @@ def draw_best_layers(sweep: Sweep, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_intervals(axes: Any, layers: pd.DataFrame, seeds: pd.Series) -> None:
+def _draw_intervals(axes: Any, at: NDArray[np.float64], rows: pd.DataFrame, seeds: pd.Series, colour: str) -> None:
     span = max(float(seeds.max()), 0.0) - min(float(seeds.min()), 0.0)
-    edges = layers[["difference_low", "difference_high"]].to_numpy("float64")
+    edges = rows[["difference_low", "difference_high"]].to_numpy("float64")
     bottom, top = (float(seeds.min()) - _LONG * span, float(seeds.max()) + _LONG * span)
-    at = layers["fusion_layer"].to_numpy("float64")
-    axes.vlines(at, edges[:, 0].clip(bottom), edges[:, 1].clip(None, top), color=BLUE, linewidth=1.4, zorder=2,
-                label="95 % interval")  # fmt: skip
+    axes.vlines(at, edges[:, 0].clip(bottom), edges[:, 1].clip(None, top), color=colour, linewidth=1.4, zorder=2)
     for cut, mark, place in ((edges[:, 0] < bottom, "v", bottom), (edges[:, 1] > top, "^", top)):
         # An arrow says that it goes on.
-        axes.plot(at[cut], np.full(cut.sum(), place), mark, color=BLUE, markersize=4)
+        axes.plot(at[cut], np.full(cut.sum(), place), mark, color=colour, markersize=4)
 
 
-def draw_layers_by_language(sweep: Sweep, gains: pd.DataFrame) -> Figure:
-    """Draw each confirmed layer's difference to the baseline, language by language."""
+def draw_layers_by_language(sweep: Sweep, fusion: str, gains: pd.DataFrame, bound: float) -> Figure:
+    """Draw what each confirmed layer of a fusion differs from the baseline, language by language.
+
+    Args:
+        sweep: Which one.
+        fusion: Whose layers.
+        gains: [languages, layers], in points.
+        bound: What the darkest colours stand for, in points.
+    """
     languages, layers = list(gains.index), list(gains.columns)
     height = 1.4 + 0.24 * len(languages)
     figure, axes = new_figure(
-        sweep, "Difference to the baseline", width=max(5.0, 1.8 + 0.55 * len(layers)), height=height
+        sweep, f"Fusion {fusion}: difference to the baseline", width=max(5.0, 1.8 + 0.55 * len(layers)), height=height
     )
-    bound = max(float(gains.abs().max(axis=None)), 0.01)
     image = axes.imshow(
         gains.to_numpy("float64"), cmap="PuOr_r", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest"
     )

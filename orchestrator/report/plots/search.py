@@ -1,5 +1,6 @@
 """Pictures of the search: how its trials learnt, what they were, and which parameters mattered."""
 
+import textwrap
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -9,8 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from dlfa.fusions import BASELINE
+from orchestrator.report.arms import arm_of, fusions_of
 from orchestrator.report.importance import is_log
-from orchestrator.report.plots.style import BLUE, GREY, ORANGE, metric_of, new_figure
+from orchestrator.report.plots.style import BLUE, GREY, metric_of, new_figure, style_of
 from orchestrator.report.trials import Sweep
 
 __all__ = ["draw_importance", "draw_parallel", "draw_search"]
@@ -22,32 +25,41 @@ _GOOD: Final = "cividis_r"
 
 
 def draw_search(sweep: Sweep, curves: pd.DataFrame) -> Figure:
-    """Draw the learning curve of every search trial; a cross ends those that were pruned."""
-    figure, axes = new_figure(sweep, "Search trials")
-    for _, curve in curves.groupby("trial"):
-        baseline = curve["fusion"].iloc[0] == "none"
-        axes.plot(
-            curve["step"], curve["value"], color=ORANGE if baseline else BLUE, linestyle="--" if baseline else "-",
-            linewidth=1, marker=_ENDS.get(curve["state"].iloc[0], ""), markersize=5, markevery=[-1],
-        )  # fmt: skip
-    for label, style in {
-        "baseline": {"color": ORANGE, "linestyle": "--"},
-        "DLFA": {"color": BLUE},
-        "pruned": {"color": GREY, "marker": "x", "linestyle": ""},
-        "full budget": {"color": GREY, "marker": "o", "linestyle": ""},
-    }.items():
-        axes.plot([], [], label=label, **style)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    axes.set_xlabel("report")
+    """Draw the learning curve of every search trial; a cross ends those that were pruned.
+
+    Each fusion has its own axes, with the baseline's curves in them, too.
+    """
+    fusions = fusions_of(curves)
+    panels = max(1, len(fusions))
+    figure = Figure(figsize=(5.5 if panels == 1 else 1.2 + 2.6 * panels, 3.4), layout="constrained")
+    figure.suptitle(textwrap.fill(f"Search trials: {sweep.name}", 55 * min(panels, 2)), fontsize=10)
+    grid = figure.subplots(1, panels, sharex=True, sharey=True, squeeze=False)[0]
+    for number, axes in enumerate(grid):
+        drawn = curves[curves["fusion"].isin([BASELINE, *fusions[number : number + 1]])]
+        for _, curve in drawn.groupby("trial"):
+            style = style_of(curve["fusion"].iloc[0])
+            axes.plot(
+                curve["step"], curve["value"], color=style.colour, linestyle=style.line, linewidth=1,
+                marker=_ENDS.get(curve["state"].iloc[0], ""), markersize=5, markevery=[-1],
+            )  # fmt: skip
+        axes.set_xlabel("report")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes = grid[0]
+    for fusion in (BASELINE, *fusions):
+        axes.plot([], [], color=style_of(fusion).colour, linestyle=style_of(fusion).line, label=arm_of(fusion))
+    axes.plot([], [], color=GREY, marker="x", linestyle="", label="pruned")
+    axes.plot([], [], color=GREY, marker="o", linestyle="", label="full budget")
+    figure.legend(loc="outside lower center", ncols=4 if panels == 1 else 7, frameon=False, fontsize=8)
     axes.set_ylabel(f"dev {metric_of(sweep)} (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-def draw_importance(sweep: Sweep, shares: pd.Series, trials: int) -> Figure:
-    """Draw which parameters the scores of so many search trials depend on."""
+def draw_importance(sweep: Sweep, fusion: str, shares: pd.Series, trials: int) -> Figure:
+    """Draw which parameters the scores of so many search trials of a fusion depend on."""
     figure, axes = new_figure(
-        sweep, f"Importance of parameters in {trials} complete DLFA trials", height=1.2 + 0.35 * len(shares)
+        sweep,
+        f"Importance of parameters in {trials} full trials of fusion {fusion}",
+        height=1.2 + 0.35 * len(shares),
     )
     names = [name.replace("_", " ") for name in shares.index]
     axes.barh(range(len(shares)), 100 * shares, color=BLUE, height=0.6)
@@ -60,9 +72,9 @@ def draw_importance(sweep: Sweep, shares: pd.Series, trials: int) -> Figure:
     return figure
 
 
-def draw_parallel(sweep: Sweep, trials: pd.DataFrame, params: list[str]) -> Figure:
-    """Draw every DLFA trial of the search as a line through its parameters, to its score if it ran to its end."""
-    figure, axes = new_figure(sweep, "DLFA trials of the search", width=2.0 + 1.6 * len(params), height=4.2)
+def draw_parallel(sweep: Sweep, fusion: str, trials: pd.DataFrame, params: list[str]) -> Figure:
+    """Draw every search trial of a fusion as a line through its parameters, to its score if it ran to its end."""
+    figure, axes = new_figure(sweep, f"Search trials of fusion {fusion}", width=2.0 + 1.6 * len(params), height=4.2)
     ended = trials[trials["state"].eq("COMPLETE") & trials["score"].notna()].sort_values("score")
     others = trials.drop(ended.index)
     places = {name: _scaled(name, trials[name]) for name in params}

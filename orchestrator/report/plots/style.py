@@ -2,26 +2,71 @@
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from dlfa.fusions import BASELINE, FUSIONS
 from dlfa.tasks import TASKS
 from orchestrator.report.trials import Sweep
 
-__all__ = ["BLUE", "GREY", "ORANGE", "label_points", "metric_of", "new_figure", "signed"]
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "GREY",
+    "ORANGE",
+    "FusionStyle",
+    "label_points",
+    "metric_of",
+    "new_figure",
+    "signed",
+    "style_of",
+]
 
 # Colours of Okabe and Ito (2008), which colour-blind readers tell apart.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
+COLOURS: Final = (BLUE, ORANGE, "#009E73", "#CC79A7", "black", "#56B4E9", "#E69F00")
+"""In the order in which series take them."""
+
+_BASELINE_COLOUR: Final = ORANGE
+_FUSION_COLOURS: Final = [colour for colour in COLOURS if colour != _BASELINE_COLOUR]
+_FUSION_MARKERS: Final = "os^Dv*"
 
 _REACH = (8, 12, 16, 22, 30, 40)
 """Distances of a label from its point, in points of 1/72 inch; a line joins the further ones with it."""
 
 _NEAR = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionStyle:
+    """How a fusion is drawn in every picture."""
+
+    colour: str
+    """As matplotlib takes it."""
+
+    marker: str
+    """Of points."""
+
+    line: str
+    """Style of lines."""
+
+
+def style_of(fusion: str) -> FusionStyle:
+    """Return how a fusion is drawn; the baseline is a dashed line."""
+    if fusion == BASELINE:
+        return FusionStyle(colour=_BASELINE_COLOUR, marker="", line="--")
+    place = [name for name in FUSIONS if name != BASELINE].index(fusion)
+    return FusionStyle(
+        colour=_FUSION_COLOURS[place % len(_FUSION_COLOURS)],
+        marker=_FUSION_MARKERS[place % len(_FUSION_MARKERS)],
+        line="-",
+    )
 
 
 def new_figure(sweep: Sweep, title: str, width: float = 5.5, height: float = 3.4) -> tuple[Figure, Any]:

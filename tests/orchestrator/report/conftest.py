@@ -10,6 +10,8 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from dlfa.fusions import FUSIONS
+
 SETTINGS: dict[str, Any] = {
     "name": "udpos-1",
     "task": "udpos",
@@ -28,7 +30,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 SPACE: dict[str, BaseDistribution] = {
-    "fusion": CategoricalDistribution(["dlfa", "none"]),
+    "fusion": CategoricalDistribution(["dlfa", "gate", "mean", "scalar_mix", "none"]),
     "fusion_layer": IntDistribution(1, 4),
     "reduction_ratio": IntDistribution(1, 64),
     "learning_rate": FloatDistribution(1e-6, 1e-2, log=True),
@@ -41,14 +43,14 @@ Trial = tuple[str, TrialState, float | None, Mapping[str, Any], Mapping[str, Any
 WriteSweep = Callable[..., Path]
 
 
+def fused(fusion: str, layer: int | None = None, **more: Any) -> dict[str, Any]:
+    """Parameters of a trial of any fusion, with those that it has."""
+    own = {"fusion_layer": layer, "reduction_ratio": 16}
+    return {"fusion": fusion, "learning_rate": 2e-5, **{name: own[name] for name in FUSIONS[fusion].parameters}, **more}
+
+
 def dlfa(layer: int, **more: Any) -> dict[str, Any]:
-    return {
-        "fusion": "dlfa",
-        "learning_rate": 2e-5,
-        "fusion_layer": layer,
-        "reduction_ratio": 16,
-        **more,
-    }
+    return fused("dlfa", layer, **more)
 
 
 def none(**more: Any) -> dict[str, Any]:

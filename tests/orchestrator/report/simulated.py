@@ -1,14 +1,17 @@
 """Sweeps that nobody ran: frames and examples with a truth that is known."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dlfa.fusions import FUSIONS
+from dlfa.tasks.languages import find_language
 from orchestrator.report.trials import COLUMNS, Sweep
 
-from .conftest import SETTINGS, dlfa, none
+from .conftest import SETTINGS, fused, none
 
 __all__ = ["simulate"]
 
@@ -22,6 +25,7 @@ def simulate(
     *,
     languages: Sequence[str] = ("de", "fr"),
     layers: Sequence[int] = (1, 2, 3),
+    fusions: Mapping[str, float] = MappingProxyType({"dlfa": 0.0}),
     seeds: int = 3,
     examples: int = 60,
     trials: int = 0,
@@ -29,26 +33,32 @@ def simulate(
     layer_sd: float = 3.0,
     own_sd: float = 3.0,
     name: str = "s",
+    similar: bool = False,
 ) -> Sweep:
     """Return a finished sweep of udpos with a dev score that is as good a guess of a layer's gain as a test score.
 
     Every run scores 60 plus its layer's gain, plus what its seed makes (seed_sd, in points), plus in each example what
     its layer makes of it (layer_sd) and what it alone does (own_sd). Of the baseline the gain is 0.
+    Each fusion gains so many points more than its layer; one without layers gains these alone. With `similar`, runs
+    have similarities, which rise with the layer.
     """
     rows: list[dict[str, Any]] = []
     parts: list[pd.DataFrame] = []
     common = {"sweep": name, "task": "udpos", "source_language": "en", "select_on": "source", "superseded": False}
     names = ["en", *languages]
-    arms = [None, *layers]
-    of_layer = {layer: chance.normal(0, layer_sd, (len(names), examples)) for layer in arms}
-    for number, (layer, seed) in enumerate((layer, seed) for layer in arms for seed in range(seeds)):
+    arms: list[tuple[str, int | None]] = [("none", None)]
+    arms += [(fusion, layer) for fusion in fusions for layer in (layers if FUSIONS[fusion].has_layer else [None])]
+    of_arm = {arm: chance.normal(0, layer_sd, (len(names), examples)) for arm in arms}
+    for number, (arm, seed) in enumerate((arm, seed) for arm in arms for seed in range(seeds)):
+        fusion, layer = arm
         trial = f"confirm-{number:04d}"
         true = np.array([0.0 if layer is None else gain(layer, language) for language in names])
-        values = (60 + true + chance.normal(0, seed_sd))[:, None] + of_layer[layer]
+        true = true + fusions.get(fusion, 0.0)
+        values = (60 + true + chance.normal(0, seed_sd))[:, None] + of_arm[arm]
         values = values + chance.normal(0, own_sd, values.shape)
         scores = values.mean(axis=1)
         run = {**common, "trial": trial, "phase": "confirm", "number": number, "state": "COMPLETE", "seed": seed}
-        run |= none() if layer is None else dlfa(layer)
+        run |= none() if fusion == "none" else fused(fusion, layer)
         dev = 60 + true[1:].mean() + chance.normal(0, seed_sd)
         rows.append({**run, "split": "selection", "metric": "f1", "step": 3, "value": dev})
         for step in (1, 2, 3):
@@ -57,9 +67,13 @@ def simulate(
             rows.append({**run, "split": "test", "language": language, "metric": "f1", "step": 3, "value": score})
         for metric, value in {
             "avg": scores.mean(), "avg_target": scores[1:].mean(), "worst": scores[1:].min(),
-            "gap": scores[0] - scores[1:].mean(),
+            "gap": scores[0] - scores[1:].mean(), **_by_genus(names, scores),
         }.items():  # fmt: skip
             rows.append({**run, "split": "test", "metric": metric, "step": 3, "value": value})
+        for language in names[1:] if similar else ():
+            cosines = {"similarity": 0.5 + 0.03 * (layer or 0), "similarity_unrelated": 0.3 + 0.01 * (layer or 0)}
+            for metric, value in cosines.items():
+                rows.append({**run, "split": "test", "language": language, "metric": metric, "step": 3, "value": value})
         parts.append(
             pd.DataFrame(
                 {
@@ -72,7 +86,9 @@ def simulate(
             )
         )
     for number in range(trials):
-        rows += _search_trial(common, number, chance.choice(list(layers)), gain, names[1:], chance)
+        # Every fifth trial is of the baseline.
+        fusion = "none" if number % 5 == 0 else [*fusions][number // 3 % len(fusions)]
+        rows += _search_trial(common, number, fusion, chance.choice(list(layers)), gain, names[1:], chance)
     frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     return Sweep(
         name=name,
@@ -83,14 +99,29 @@ def simulate(
     )
 
 
+def _by_genus(names: Sequence[str], scores: Any) -> dict[str, float]:
+    """Return near and far, those of them that there is a language for."""
+    genus = [None if (found := find_language(name)) is None else found.genus for name in names]
+    near = [score for own, score in zip(genus[1:], scores[1:], strict=True) if own == genus[0]]
+    far = [score for own, score in zip(genus[1:], scores[1:], strict=True) if own not in (genus[0], None)]
+    return {name: float(np.mean(part)) for name, part in (("near", near), ("far", far)) if part}
+
+
 def _search_trial(
-    common: dict[str, Any], number: int, layer: int, gain: Gain, targets: Sequence[str], chance: np.random.Generator
+    common: dict[str, Any],
+    number: int,
+    fusion: str,
+    layer: int,
+    gain: Gain,
+    targets: Sequence[str],
+    chance: np.random.Generator,
 ) -> list[dict[str, Any]]:
-    """Return the rows of a search trial, of which every fifth is of the baseline and every third is pruned."""
-    baseline, pruned = number % 5 == 0, number % 3 == 1
+    """Return the rows of a search trial, of which every third is pruned."""
+    baseline, pruned = fusion == "none", number % 3 == 1
     rate = float(10 ** chance.uniform(-5.3, -4.1))
     ratio = int(2 ** chance.integers(1, 7))
-    params = none() if baseline else dlfa(int(layer), reduction_ratio=ratio)
+    ratios = {"reduction_ratio": ratio} if "reduction_ratio" in FUSIONS[fusion].parameters else {}
+    params = none() if baseline else fused(fusion, int(layer), **ratios)
     best = 80 + 8 * np.log10(rate / 5e-6) + (0 if baseline else float(np.mean([gain(layer, t) for t in targets])))
     trial = {
         **common, **params, "trial": f"search-{number:04d}", "phase": "search", "number": number, "seed": 1,

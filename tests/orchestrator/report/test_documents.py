@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from orchestrator.report.best_layers import best_layers
 from orchestrator.report.documents import to_html, to_json
-from orchestrator.report.tables import best_layers, notes
+from orchestrator.report.notes import notes
 from orchestrator.report.trials import load
 
 from .conftest import SEARCH, WriteSweep

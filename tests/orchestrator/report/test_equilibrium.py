@@ -1,14 +1,20 @@
 """Capability against structure: known balances, planted outcomes, and none at all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dlfa.errors import DataError
+from orchestrator.report.arms import KEY
 from orchestrator.report.balance import Balance, balance
-from orchestrator.report.equilibrium import equilibrium, verdicts
+from orchestrator.report.best_layers import best_layers, model_runs
+from orchestrator.report.equilibrium import equilibrium, sweep_equilibrium, verdicts
+
+from .simulated import simulate
 
 _EXAMPLES = 200
 
@@ -67,8 +73,8 @@ def test_layers_that_are_all_alike_have_no_equilibrium() -> None:
     found = balance(_measured(flat), "en")
     assert np.isnan(found.equilibrium[0]).all()
     scores = pd.Series([60.0, 61.0], index=[1, 2])
-    assert verdicts({"pretrained": found}, pd.DataFrame(index=range(2000)), scores) == [
-        "pretrained: no equilibrium (no fusion layer has a confirmed run, or all layers are alike)"
+    assert verdicts({"pretrained": found}, _NO_DRAWS, _layers("dlfa", scores)) == [
+        "encoder pretrained, dlfa: no equilibrium (all layers are alike, or none that was measured has a confirmed run)"
     ]
 
 
@@ -96,8 +102,29 @@ def _hill(top: int, examples: int = 2000) -> Balance:
 def _targets(scores: pd.Series, sd: float, seed: int = 0) -> pd.DataFrame:
     chance = np.random.default_rng(seed)
     drawn = chance.normal(scores.to_numpy(), sd, size=(2000, len(scores)))
-    targets: pd.DataFrame = pd.DataFrame(drawn, columns=scores.index)
+    targets: pd.DataFrame = pd.DataFrame(drawn, columns=_columns("dlfa", scores.index))
     return targets
+
+
+def _columns(fusion: str, layers: Iterable[int]) -> pd.MultiIndex:
+    columns: pd.MultiIndex = pd.MultiIndex.from_tuples([(fusion, int(layer)) for layer in layers], names=KEY)
+    return columns
+
+
+def _layers(fusion: str, scores: pd.Series, **more: Any) -> pd.DataFrame:
+    """Return what `best_layers` says of a fusion whose layers score so."""
+    table: pd.DataFrame = pd.DataFrame(
+        {
+            "fusion": pd.array([fusion] * len(scores), dtype="string"),
+            "fusion_layer": scores.index.astype("Int64"),
+            "avg_target": scores.to_numpy(),
+            **more,
+        }
+    )
+    return table
+
+
+_NO_DRAWS = pd.DataFrame(index=range(2000), columns=_columns("dlfa", []))
 
 
 def _scores(values: Sequence[float]) -> pd.Series:
@@ -107,23 +134,26 @@ def _scores(values: Sequence[float]) -> pd.Series:
 
 def test_a_planted_layer_is_predicted_and_is_the_best() -> None:
     scores = _scores([60 - abs(layer - 6) for layer in range(1, _LAYERS)])
-    lines = verdicts({"pretrained": _hill(6)}, _targets(scores, 0.1), scores)
-    assert lines[0] == "pretrained: predicted layer 6 (highest equilibrium of the fusion layers)"
-    assert lines[1] == "pretrained: the predicted layer is the one with the best mean over the target test sets"
+    lines = verdicts({"pretrained": _hill(6)}, _targets(scores, 0.1), _layers("dlfa", scores))
+    assert lines[0] == "encoder pretrained, dlfa: predicted layer 6 (highest equilibrium of the fusion layers)"
+    assert (
+        lines[1]
+        == "encoder pretrained, dlfa: the predicted layer is the one with the best mean over the target test sets"
+    )
     assert "rho +1.00" in lines[2] or "rho +0.9" in lines[2]
     assert "permutation p 0.000" in lines[2]
 
 
 def test_a_planted_layer_elsewhere_is_told_apart_or_not() -> None:
     scores = _scores([60 - 0.5 * abs(layer - 9) for layer in range(1, _LAYERS)])
-    sure, unsure = (verdicts({"dlfa": _hill(6)}, _targets(scores, sd), scores)[1] for sd in (0.1, 2.0))
+    sure, unsure = (verdicts({"dlfa": _hill(6)}, _targets(scores, sd), _layers("dlfa", scores))[1] for sd in (0.1, 2.0))
     assert "the predicted layer is worse than the best on the target test sets, 9 (ahead by 1.50 [+1." in sure
     assert "the predicted layer lies within the interval of the best on the target test sets, 9" in unsure
 
 
 def test_layers_that_few_examples_cannot_tell_apart_are_named() -> None:
     scores = _scores([60 - abs(layer - 6) for layer in range(1, _LAYERS)])
-    line = verdicts({"pretrained": _hill(6, examples=100)}, _targets(scores, 0.1), scores)[0]
+    line = verdicts({"pretrained": _hill(6, examples=100)}, _targets(scores, 0.1), _layers("dlfa", scores))[0]
     assert "cannot be told from it" in line
     assert "5" in line
     assert "7" in line
@@ -132,15 +162,17 @@ def test_layers_that_few_examples_cannot_tell_apart_are_named() -> None:
 def test_few_fusion_layers_are_not_correlated() -> None:
     scores = pd.Series([60.0, 61.0, 60.0], index=pd.Index([2, 6, 10], dtype="Int64"))
     assert (
-        verdicts({"pretrained": _hill(6)}, _targets(scores, 0.1), scores)[-1]
-        == "pretrained: 3 fusion layers are too few to correlate equilibrium and target score"
+        verdicts({"pretrained": _hill(6)}, _targets(scores, 0.1), _layers("dlfa", scores))[-1]
+        == "encoder pretrained, dlfa: 3 fusion layers are too few to correlate equilibrium and target score"
     )
 
 
 def test_without_draws_nothing_is_said_of_intervals() -> None:
     scores = _scores([60 - abs(layer - 9) for layer in range(1, _LAYERS)])
-    lines = verdicts({"pretrained": _hill(6)}, pd.DataFrame(index=range(2000)), scores)
-    assert lines[1] == "pretrained: best layer on the target test sets 9; no intervals, so no more is said"
+    lines = verdicts({"pretrained": _hill(6)}, _NO_DRAWS, _layers("dlfa", scores))
+    assert (
+        lines[1] == "encoder pretrained, dlfa: best layer on the target test sets 9; no intervals, so no more is said"
+    )
     assert "[" not in lines[2]
 
 
@@ -150,7 +182,7 @@ def test_where_nothing_is_planted_nothing_is_found_more_often_than_by_chance() -
     p = []
     for _ in range(200):
         scores = _scores(chance.normal(60, 1, _LAYERS - 1).tolist())
-        line = verdicts({"pretrained": found}, pd.DataFrame(index=range(2000)), scores)[-1]
+        line = verdicts({"pretrained": found}, _NO_DRAWS, _layers("dlfa", scores))[-1]
         p.append(float(line.split("permutation p ")[1].split()[0]))
     # Of 200 at the nominal rate of 5 %, 19 or more happen once in a hundred times.
     assert sum(value < 0.05 for value in p) < 19
@@ -159,7 +191,7 @@ def test_where_nothing_is_planted_nothing_is_found_more_often_than_by_chance() -
 
 def test_the_table() -> None:
     scores = _scores([60 - abs(layer - 6) for layer in range(1, _LAYERS)])
-    table = equilibrium({"pretrained": _hill(6), "dlfa": _hill(8)}, _targets(scores, 0.5), scores)
+    table = equilibrium({"pretrained": _hill(6), "dlfa": _hill(8)}, _targets(scores, 0.5), _layers("dlfa", scores))
     assert table["encoder"].tolist() == ["pretrained"] * 13 + ["dlfa"] * 13
     assert table["layer"].tolist() == [*range(13)] * 2
     assert table.loc[table["selected"], ["encoder", "layer"]].to_numpy().tolist() == [["pretrained", 6], ["dlfa", 8]]
@@ -177,5 +209,82 @@ def test_the_table() -> None:
 def test_the_embedding_layer_and_the_last_are_never_predicted() -> None:
     """They may have the highest equilibrium; no fusion layer can be one of them unless it was searched."""
     scores = pd.Series([60.0, 61.0], index=pd.Index([2, 3], dtype="Int64"))
-    table = equilibrium({"pretrained": _hill(8)}, _targets(scores, 0.1), scores)
+    table = equilibrium({"pretrained": _hill(8)}, _targets(scores, 0.1), _layers("dlfa", scores))
     assert table.loc[table["selected"], "layer"].tolist() == [3]
+
+
+def _both() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return draws and layers of two fusions, the best of which are layers 6 and 9."""
+    scores = {
+        fusion: _scores([60 - abs(layer - best) for layer in range(1, _LAYERS)])
+        for fusion, best in (("dlfa", 6), ("gate", 9))
+    }
+    parts = {fusion: _targets(of_fusion, 0.1) for fusion, of_fusion in scores.items()}
+    parts["gate"].columns = _columns("gate", scores["gate"].index)
+    layers = [
+        _layers(fusion, of_fusion, near=of_fusion.to_numpy() + 5, similarity=of_fusion.to_numpy() / 100)
+        for fusion, of_fusion in scores.items()
+    ]
+    return pd.concat([*parts.values()], axis="columns"), pd.concat(layers, ignore_index=True)
+
+
+def test_each_fusion_has_its_own_target_scores_beside_the_same_layers() -> None:
+    targets, layers = _both()
+    table = equilibrium({"pretrained": _hill(6), "gate": _hill(8)}, targets, layers)
+    assert [*table.columns[:3]] == ["encoder", "fusion", "layer"]
+    assert table["encoder"].tolist() == ["pretrained"] * 26 + ["gate"] * 26
+    assert table["fusion"].tolist() == (["dlfa"] * 13 + ["gate"] * 13) * 2
+    one, other = (table[table["fusion"].eq(fusion)].reset_index(drop=True) for fusion in ("dlfa", "gate"))
+    pd.testing.assert_series_equal(one["equilibrium"], other["equilibrium"])
+    at_nine = table[table["layer"].eq(9)]
+    assert at_nine["target"].tolist() == [57, 60] * 2
+    assert at_nine["target_low"].tolist() == pytest.approx([56.8, 59.8] * 2, abs=0.05)
+    assert at_nine["near"].tolist() == [62, 65] * 2
+    assert at_nine["similarity"].tolist() == pytest.approx([0.57, 0.60] * 2)
+    assert table.loc[table["layer"].eq(0), ["target", "near", "similarity"]].isna().all(axis=None)
+    assert table.loc[table["selected"], "layer"].tolist() == [6, 6, 8, 8]
+
+
+def test_verdicts_are_of_each_fusion() -> None:
+    targets, layers = _both()
+    lines = verdicts({"pretrained": _hill(6)}, targets, layers)
+    assert [line.partition(": ")[0] for line in lines] == [
+        *["encoder pretrained, dlfa"] * 3,
+        *["encoder pretrained, gate"] * 3,
+    ]
+    assert "is the one with the best mean" in lines[1]
+    assert "is worse than the best on the target test sets, 9 (ahead by 3.00 [" in lines[4]
+
+
+def test_without_a_fusion_layer_layers_are_measured_and_nothing_is_predicted() -> None:
+    targets, layers = _both()
+    table = equilibrium({"pretrained": _hill(6)}, targets.iloc[:, :0], layers[:0])
+    assert len(table) == 13
+    assert table["fusion"].isna().all()
+    assert not table["selected"].any()
+    assert verdicts({"pretrained": _hill(6)}, targets.iloc[:, :0], layers[:0]) == [
+        "encoder pretrained: nothing is predicted, no fusion layer has a confirmed run"
+    ]
+
+
+def test_a_sweep_has_the_layers_of_every_model_that_it_kept() -> None:
+    sweep = simulate(
+        lambda layer, _: float(layer), np.random.default_rng(1), layers=(1, 2), fusions={"dlfa": 1.0, "mean": 0.0},
+        similar=True,
+    )  # fmt: skip
+    runs = model_runs(sweep.frame)
+    measures = {}
+    for name in ("pretrained", *runs):
+        measures[name] = _measured(KNOWN)
+        measures[name].attrs |= {"trial": runs.get(name), "treebanks": "t", "parallel": {"de": "d"}, "limit": 200}
+    measures["mean"].attrs["trial"] = "confirm-0999"
+    table, lines = sweep_equilibrium(replace(sweep, measures=measures))
+    assert table["encoder"].unique().tolist() == ["pretrained", "baseline", "dlfa"]
+    assert "mean: measured on another run than the best one now; left out" in lines
+    best = best_layers(sweep.frame).dropna(subset="fusion_layer")
+    known = table[table["encoder"].eq("dlfa")].dropna(subset="target")
+    for ours, theirs in (("target", "avg_target"), ("near", "near"), ("far", "far")):
+        assert known[ours].tolist() == pytest.approx(best[theirs].tolist())
+    assert known["similarity"].tolist() == pytest.approx([0.53, 0.56] * 2)
+    assert known["similarity_unrelated"].tolist() == pytest.approx([0.31, 0.32] * 2)
+    assert known["target_low"].notna().all()

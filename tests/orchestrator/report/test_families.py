@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.report.families import alikeness, families, similarity
-from orchestrator.report.tables import families_of
+from orchestrator.report.families import alikeness, families, gain_similarity
+from orchestrator.report.languages import families_of
 
 from .test_tables import column, confirm, make_frame
 
@@ -32,7 +32,7 @@ def frame_of(layers: int = 4) -> pd.DataFrame:
 
 
 def test_languages_that_gain_at_the_same_layers_are_alike() -> None:
-    alike = similarity(frame_of())
+    alike = gain_similarity(frame_of())
     assert list(alike.index) == list(alike.columns) == ["de", "et", "fi", "nl"], "neither the source nor a level one"
     assert alike.loc["de", "nl"] == pytest.approx(1)
     assert alike.loc["fi", "et"] == pytest.approx(1)
@@ -40,11 +40,11 @@ def test_languages_that_gain_at_the_same_layers_are_alike() -> None:
 
 
 def test_three_layers_are_too_few() -> None:
-    assert similarity(frame_of(layers=3)).empty
+    assert gain_similarity(frame_of(layers=3)).empty
 
 
 def test_families_are_more_alike_within_than_drawn_at_random() -> None:
-    alike = similarity(frame_of())
+    alike = gain_similarity(frame_of())
     known = families_of(alike.index)
     assert known == {"de": "Indo-European", "nl": "Indo-European", "fi": "Uralic", "et": "Uralic"}
     found = alikeness(alike, known)
@@ -73,7 +73,7 @@ def test_families_that_are_not_alike_are_not_found_to_be() -> None:
 
 @pytest.mark.parametrize("known", [{}, {"de": "a", "nl": "a"}, {"de": "a", "fi": "b"}])
 def test_without_pairs_of_both_kinds_nothing_is_compared(known: dict[str, str]) -> None:
-    assert alikeness(similarity(frame_of()), known) is None
+    assert alikeness(gain_similarity(frame_of()), known) is None
 
 
 def test_what_families_gain() -> None:

@@ -7,12 +7,16 @@ import pandas as pd
 import pytest
 
 from dlfa.errors import ConfigError
+from orchestrator.report.best_layers import best_layers
+from orchestrator.report.curves import learning_curves
 from orchestrator.report.documents import to_html, to_json
 from orchestrator.report.families import families
 from orchestrator.report.folder import write_reports
+from orchestrator.report.languages import layer_profiles, per_language
+from orchestrator.report.notes import notes
 from orchestrator.report.render import render
+from orchestrator.report.search import search_trials
 from orchestrator.report.selection import selection
-from orchestrator.report.tables import best_layers, layer_profiles, learning_curves, notes, per_language, search_trials
 from orchestrator.report.trials import load
 
 from .conftest import SEARCH, Trial, WriteSweep

@@ -8,13 +8,22 @@ import pytest
 from scipy.stats import t
 
 from dlfa.errors import DataError
-from orchestrator.report.intervals import BASELINE, DRAWS, intervals, target_draws
+from orchestrator.report.arms import NO_LAYER
+from orchestrator.report.intervals import DRAWS, intervals, target_draws
 
 
-def make_runs(*keys: tuple[int | None, int]) -> pd.DataFrame:
-    """Return runs of layer (None: the baseline) and seed, named t0, t1, ..."""
-    runs: pd.DataFrame = pd.DataFrame(keys, columns=["fusion_layer", "seed"]).astype(
-        {"fusion_layer": "Int64", "seed": "Int64"}
+def make_runs(*keys: tuple[int | str | None, int]) -> pd.DataFrame:
+    """Return runs of a layer of dlfa (None: the baseline; text: a fusion without layers) and seed: t0, t1, ..."""
+    rows = [
+        (
+            "none" if layer is None else layer if isinstance(layer, str) else "dlfa",
+            layer if isinstance(layer, int) else None,
+            seed,
+        )
+        for layer, seed in keys
+    ]
+    runs: pd.DataFrame = pd.DataFrame(rows, columns=["fusion", "fusion_layer", "seed"]).astype(
+        {"fusion": "string", "fusion_layer": "Int64", "seed": "Int64"}
     )
     runs["trial"] = [f"t{number}" for number in range(len(keys))]
     return runs
@@ -123,13 +132,12 @@ def test_draws_of_all_layers_are_of_one_chance() -> None:
     examples = pd.concat([examples_of(n, lang, base + better[n]) for n in range(7) for lang in languages])
     draws = target_draws(runs, examples, "en")
     assert draws.shape == (DRAWS, 3)
-    assert [*draws.columns] == [BASELINE, 4, 7]
-    assert str(draws.columns.dtype) == "Int64"
+    assert [*draws.columns] == [("none", NO_LAYER), ("dlfa", 4), ("dlfa", 7)]
     base_draws, four, seven = draws.to_numpy().T
     assert four == pytest.approx(base_draws, abs=1e-6), "the same in every example and seed; seed 9 is its own"
     assert seven - four == pytest.approx(10, abs=1e-6)
-    assert draws[4].median() == pytest.approx(10 * base.mean() + 5, abs=1)
-    assert draws[4].std() > 0
+    assert draws["dlfa", 4].median() == pytest.approx(10 * base.mean() + 5, abs=1)
+    assert draws["dlfa", 4].std() > 0
 
 
 def test_no_draws_without_examples_or_a_seed_that_all_share() -> None:
@@ -143,8 +151,8 @@ def test_no_draws_without_examples_or_a_seed_that_all_share() -> None:
         target_draws(runs.assign(seed=pd.array([None, None, None], dtype="Int64")), examples, "en"),
     ):
         assert found.columns.empty
-    assert [*target_draws(runs[:2], examples, "en").columns] == [BASELINE, 2]
-    assert [*target_draws(runs[1:2], examples, "en").columns] == [2]
+    assert [*target_draws(runs[:2], examples, "en").columns] == [("none", NO_LAYER), ("dlfa", 2)]
+    assert [*target_draws(runs[1:2], examples, "en").columns] == [("dlfa", 2)]
 
 
 def test_the_same_runs_give_the_same_interval_in_any_order() -> None:
@@ -163,7 +171,7 @@ def test_layers_without_a_pair_or_without_examples_have_none() -> None:
     table = intervals(runs, examples, "en")
     assert set(table["fusion_layer"]) == {4}
     assert intervals(runs, examples[:0], "en").empty
-    assert list(intervals(runs, examples[:0], "en").columns) == ["fusion_layer", "language", "low", "high"]
+    assert list(intervals(runs, examples[:0], "en").columns) == ["fusion", "fusion_layer", "language", "low", "high"]
 
 
 def test_a_score_with_nothing_to_find_is_none() -> None:

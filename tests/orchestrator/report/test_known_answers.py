@@ -1,6 +1,5 @@
 """Sweeps whose truth is known: what is planted is found, and where there is nothing, nothing is found too often."""
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,9 +8,11 @@ import pytest
 from scipy.stats import kstest
 
 from orchestrator.report import families, intervals
-from orchestrator.report.families import alikeness, similarity
+from orchestrator.report.arms import NO_LAYER
+from orchestrator.report.best_layers import best_layers
+from orchestrator.report.families import alikeness, gain_similarity
+from orchestrator.report.languages import families_of
 from orchestrator.report.selection import selection
-from orchestrator.report.tables import best_layers, families_of
 from orchestrator.report.trials import Sweep
 
 from .simulated import simulate
@@ -119,7 +120,7 @@ def by_family(layer: int, language: str) -> float:
 
 def test_planted_families_are_found() -> None:
     sweep = simulate(by_family, np.random.default_rng(2), languages=LANGUAGES, layers=range(1, 6), examples=200)
-    alike = similarity(sweep.frame)
+    alike = gain_similarity(sweep.frame)
     found = alikeness(alike, families_of(alike.index))
     assert found is not None
     assert found.within > 0.9 > found.between
@@ -147,14 +148,14 @@ def test_without_families_their_p_is_as_often_small_as_large(monkeypatch: pytest
 def test_draws_of_two_layers_differ_as_the_interval_of_their_difference_says() -> None:
     sweep = simulate(lambda layer, _: float(layer), np.random.default_rng(4), layers=(1, 2), seeds=4)
     draws = sweep.target_draws
-    assert [*draws.columns] == [intervals.BASELINE, 1, 2]
+    assert [*draws.columns] == [("none", NO_LAYER), ("dlfa", 1), ("dlfa", 2)]
     assert len(draws) == intervals.DRAWS
     table = best_layers(sweep.frame, sweep.intervals).set_index("fusion_layer")
-    for layer, other in itertools.product((1, 2), (intervals.BASELINE,)):
-        low, high = np.percentile(draws[layer] - draws[other], intervals.EDGES)
+    for layer in (1, 2):
+        low, high = np.percentile(draws["dlfa", layer] - draws["none", NO_LAYER], intervals.EDGES)
         columns = ["difference_low", "difference_high", "avg_target"]
         own_low, own_high, mean = table.loc[[layer], columns].to_numpy("float64")[0]
         width = own_high - own_low
         assert low == pytest.approx(own_low, abs=0.1 * width)
         assert high == pytest.approx(own_high, abs=0.1 * width)
-        assert draws[layer].median() == pytest.approx(mean, abs=0.05 * width)
+        assert draws["dlfa", layer].median() == pytest.approx(mean, abs=0.05 * width)

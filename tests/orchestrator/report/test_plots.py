@@ -1,7 +1,7 @@
 """What the pictures show, read back from their own artists."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from dlfa.tasks.languages import LANGUAGES
+from orchestrator.report.best_layers import best_layers
 from orchestrator.report.plots import plots, write_plots
-from orchestrator.report.tables import best_layers, search_trials
+from orchestrator.report.search import search_trials
 from orchestrator.report.trials import Sweep, load
 
 from .conftest import COMPLETE, CONFIRM, RUNNING, SEARCH, Trial, WriteSweep, dlfa, none, report, scores
 from .simulated import simulate
+
+SEVERAL = {"dlfa": 0.0, "gate": 1.0, "scalar_mix": 0.5}
 
 
 def drawn(folder: Path) -> dict[str, Figure]:
@@ -58,7 +61,7 @@ def lines_of(figure: Figure) -> dict[str, list[list[float]]]:
 def test_layers_are_differences_to_the_baseline_with_their_seeds(write_sweep: WriteSweep) -> None:
     figure = drawn(write_sweep())["best_layers"]
     points = lines_of(figure)
-    assert points["DLFA, mean"] == points["selected on dev"] == [[1, 1.25]]
+    assert points["dlfa"] == points["selected on dev"] == [[1, 1.25]]
     assert [y for _, y in sorted(points["one seed"])] == [0.5, 2.0]
     assert [y for _, y in points["baseline"]] == [0, 0]
     ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
@@ -68,7 +71,7 @@ def test_layers_are_differences_to_the_baseline_with_their_seeds(write_sweep: Wr
 
 def test_without_a_baseline_layers_are_means(write_sweep: WriteSweep) -> None:
     points = lines_of(drawn(write_sweep([*SEARCH, *CONFIRM[3:]]))["best_layers"])
-    assert points["DLFA, mean"] == [[1, 56.5]]
+    assert points["dlfa"] == [[1, 56.5]]
     assert sorted(y for _, y in points["one seed"]) == [55.5, 57.5]
     assert "baseline" not in points
 
@@ -146,9 +149,58 @@ def large() -> Sweep:
 def test_no_two_labels_overlap_and_none_is_cut(large: Sweep) -> None:
     pictures = dict(plots(large))
     assert list(pictures) == [
-        "search", "importance", "parallel_coordinates", "best_layers", "layers_by_language", "similarity",
+        "search", "importance", "parallel_coordinates", "best_layers", "layers_by_language", "gain_similarity",
         "gain_by_size",
     ]  # fmt: skip
+    assert_readable(pictures)
+
+
+def test_pictures_of_several_fusions_are_readable_too() -> None:
+    sweep = simulate(
+        lambda layer, _: float(layer), np.random.default_rng(2), fusions=SEVERAL, languages=("de", "fr", "fi", "tr"),
+        layers=range(1, 12), trials=90, examples=10, seeds=2, similar=True,
+    )  # fmt: skip
+    pictures = dict(plots(sweep))
+    assert list(pictures) == [
+        "search",
+        *(f"importance_{fusion}" for fusion in ("dlfa", "gate")),
+        *(f"parallel_coordinates_{fusion}" for fusion in ("dlfa", "gate")),
+        "best_layers",
+        *(f"layers_by_language_{fusion}" for fusion in ("dlfa", "gate")),
+        "gain_similarity",
+        *(f"gain_by_size_{fusion}" for fusion in SEVERAL),
+        "similarity",
+    ]
+    assert_readable(pictures)
+    panels = [pictures[f"layers_by_language_{fusion}"].axes[0] for fusion in ("dlfa", "gate")]
+    assert len({axes.get_images()[0].get_clim() for axes in panels}) == 1, "colours can be compared"
+
+
+def test_every_fusion_is_a_series_beside_the_others() -> None:
+    sweep = simulate(
+        lambda layer, _: float(layer), np.random.default_rng(2), fusions=SEVERAL, layers=(1, 2), trials=20, seeds=6
+    )
+    pictures = dict(plots(sweep))
+    points = lines_of(pictures["best_layers"])
+    table = best_layers(sweep.frame)
+    places = {}
+    for fusion in SEVERAL:
+        assert [y for _, y in points[fusion]] == pytest.approx(table.loc[table["fusion"].eq(fusion), "difference"])
+        places[fusion] = [x for x, _ in points[fusion]]
+    assert places["dlfa"] == pytest.approx([0.825, 1.825])
+    assert places["gate"] == pytest.approx([1.175, 2.175])
+    assert places["scalar_mix"] == [3]
+    assert [text.get_text() for text in pictures["best_layers"].axes[0].get_xticklabels()] == ["1", "2", "all"]
+    assert len(points["selected on dev"]) == 2
+    lines = pictures["best_layers"].axes[0].get_lines()
+    assert len({str(line.get_color()) for line in lines if line.get_label() in SEVERAL}) == 3
+    names = [text.get_text() for text in pictures["search"].legends[0].get_texts()]
+    assert names == ["baseline", *SEVERAL, "pruned", "full budget"]
+    assert len(pictures["search"].axes) == 3
+
+
+def assert_readable(pictures: Mapping[str, Figure]) -> None:
+    """Fail on labels that overlap or are cut."""
     for name, figure in pictures.items():
         FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
         for axes in figure.axes:
@@ -179,7 +231,7 @@ def test_alike_languages_stand_together_with_their_families() -> None:
         return float(layer if language in ("de", "sv", "nl") else 6 - layer)
 
     sweep = simulate(gain, np.random.default_rng(3), languages=("de", "fi", "nl", "et", "sv"), layers=range(1, 6))
-    axes = dict(plots(sweep))["similarity"].axes[1]
+    axes = dict(plots(sweep))["gain_similarity"].axes[1]
     rows = [text.get_text() for text in axes.get_yticklabels()]
     assert {rows.index(f"Uralic  {code}") for code in ("fi", "et")} in ({0, 1}, {3, 4})
     assert [row.split()[-1] for row in rows] == [text.get_text() for text in axes.get_xticklabels()]

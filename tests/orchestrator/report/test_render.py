@@ -4,8 +4,12 @@ import re
 import pandas as pd
 import pytest
 
+from orchestrator.report.best_layers import best_layers
+from orchestrator.report.curves import learning_curves
+from orchestrator.report.languages import per_language
+from orchestrator.report.notes import notes
 from orchestrator.report.render import FORMATS, Format, render, render_sweep, render_together
-from orchestrator.report.tables import best_layers, learning_curves, notes, per_language, search_trials
+from orchestrator.report.search import search_trials
 from orchestrator.report.trials import load
 
 from .conftest import SEARCH, Trial, WriteSweep
@@ -13,7 +17,8 @@ from .conftest import SEARCH, Trial, WriteSweep
 NOTES = ["encoder: a_b", "50% & #1"]
 BEST: pd.DataFrame = pd.DataFrame(
     {
-        "fusion_layer": pd.array([None, 3, 10], dtype="Int64"),
+        "fusion": pd.array(["none", "dlfa", "scalar_mix"], dtype="string"),
+        "fusion_layer": pd.array([None, 10, None], dtype="Int64"),
         "learning_rate": [3e-5, 2e-5, 1.24e-6],
         "dropout": [0.1, 0.125, 0.1],
         "avg_target": [70.5, 71.234, 69.0],
@@ -21,7 +26,7 @@ BEST: pd.DataFrame = pd.DataFrame(
         "difference": [float("nan"), 0.734, -1.5],
         "difference_sd": [float("nan"), 0.1, float("nan")],
         "pairs": [0, 2, 1],
-        "selected": [False, True, False],
+        "selected": [False, True, True],
     }
 )
 
@@ -30,11 +35,11 @@ def test_the_terminal_gets_aligned_plain_text() -> None:
     assert render(BEST, NOTES, "Best layers", "table") == (
         "Best layers\n"
         "\n"
-        "   layer  learning rate  dropout    avg target    difference  pairs\n"
-        "--------  -------------  -------  ------------  ------------  -----\n"
-        "baseline        3.0e-05      0.1  70.50 ± 0.25             -      0\n"
-        "      3*        2.0e-05    0.125  71.23 ± 0.41  +0.73 ± 0.10      2\n"
-        "      10        1.2e-06      0.1         69.00         -1.50      1\n"
+        "fusion      layer  learning rate  dropout    avg target    difference  pairs\n"
+        "----------  -----  -------------  -------  ------------  ------------  -----\n"
+        "baseline        -        3.0e-05      0.1  70.50 ± 0.25             -      0\n"
+        "dlfa          10*        2.0e-05    0.125  71.23 ± 0.41  +0.73 ± 0.10      2\n"
+        "scalar_mix      -        1.2e-06      0.1         69.00         -1.50      1\n"
         "\n"
         "  encoder: a_b\n"
         "  50% & #1\n"
@@ -48,24 +53,24 @@ def test_an_interval_stands_beside_its_difference_in_place_of_a_standard_deviati
     assert render(table, [], "Best layers", "table") == (
         "Best layers\n"
         "\n"
-        "   layer  learning rate            difference  pairs\n"
-        "--------  -------------  --------------------  -----\n"
-        "baseline        3.0e-05                     -      0\n"
-        "      3*        2.0e-05  +0.73 [-0.26, +1.73]      2\n"
-        "      10        1.2e-06  -1.50 [-2.50, -0.25]      1\n"
+        "fusion      layer  learning rate            difference  pairs\n"
+        "----------  -----  -------------  --------------------  -----\n"
+        "baseline        -        3.0e-05                     -      0\n"
+        "dlfa          10*        2.0e-05  +0.73 [-0.26, +1.73]      2\n"
+        "scalar_mix      -        1.2e-06  -1.50 [-2.50, -0.25]      1\n"
     )
-    assert r"3* & 2.0e-05 & +0.73 [$-$0.26, +1.73] & 2 \\" in render(table, [], "Best layers", "latex")
+    assert r"dlfa & 10* & 2.0e-05 & +0.73 [$-$0.26, +1.73] & 2 \\" in render(table, [], "Best layers", "latex")
 
 
 def test_markdown_is_a_pipe_table_with_the_notes_as_a_list() -> None:
     assert render(BEST, NOTES, "Best layers", "markdown") == (
         "**Best layers**\n"
         "\n"
-        "| layer | learning rate | dropout | avg target | difference | pairs |\n"
-        "| --: | --: | --: | --: | --: | --: |\n"
-        "| baseline | 3.0e-05 | 0.1 | 70.50 ± 0.25 | - | 0 |\n"
-        "| 3* | 2.0e-05 | 0.125 | 71.23 ± 0.41 | +0.73 ± 0.10 | 2 |\n"
-        "| 10 | 1.2e-06 | 0.1 | 69.00 | -1.50 | 1 |\n"
+        "| fusion | layer | learning rate | dropout | avg target | difference | pairs |\n"
+        "| :-- | --: | --: | --: | --: | --: | --: |\n"
+        "| baseline | - | 3.0e-05 | 0.1 | 70.50 ± 0.25 | - | 0 |\n"
+        "| dlfa | 10* | 2.0e-05 | 0.125 | 71.23 ± 0.41 | +0.73 ± 0.10 | 2 |\n"
+        "| scalar\\_mix | - | 1.2e-06 | 0.1 | 69.00 | -1.50 | 1 |\n"
         "\n"
         "- encoder: a\\_b\n"
         "- 50% & #1\n"
@@ -77,13 +82,13 @@ def test_latex_is_a_booktabs_table_with_the_notes_in_its_caption() -> None:
         "\\begin{table}\n"
         "\\centering\n"
         "\\caption{Best layers: encoder: a\\_b; 50\\% \\& \\#1.}\n"
-        "\\begin{tabular}{rrrrrr}\n"
+        "\\begin{tabular}{lrrrrrr}\n"
         "\\toprule\n"
-        "layer & learning rate & dropout & avg target & difference & pairs \\\\\n"
+        "fusion & layer & learning rate & dropout & avg target & difference & pairs \\\\\n"
         "\\midrule\n"
-        "baseline & 3.0e-05 & 0.1 & 70.50 $\\pm$ 0.25 & - & 0 \\\\\n"
-        "3* & 2.0e-05 & 0.125 & 71.23 $\\pm$ 0.41 & +0.73 $\\pm$ 0.10 & 2 \\\\\n"
-        "10 & 1.2e-06 & 0.1 & 69.00 & $-$1.50 & 1 \\\\\n"
+        "baseline & - & 3.0e-05 & 0.1 & 70.50 $\\pm$ 0.25 & - & 0 \\\\\n"
+        "dlfa & 10* & 2.0e-05 & 0.125 & 71.23 $\\pm$ 0.41 & +0.73 $\\pm$ 0.10 & 2 \\\\\n"
+        "scalar\\_mix & - & 1.2e-06 & 0.1 & 69.00 & $-$1.50 & 1 \\\\\n"
         "\\bottomrule\n"
         "\\end{tabular}\n"
         "\\end{table}\n"
@@ -106,7 +111,7 @@ def test_markdown_cells_cannot_end_their_column() -> None:
 
 
 @pytest.mark.parametrize("format", ["table", "markdown", "latex"])
-def test_the_baseline_of_a_table_with_fusion_is_the_trial_without_it(format: Format) -> None:
+def test_the_fusion_none_is_the_baseline_and_a_trial_without_parameters_has_none(format: Format) -> None:
     table = pd.DataFrame(
         {
             "number": [0, 1, 2],
@@ -115,7 +120,8 @@ def test_the_baseline_of_a_table_with_fusion_is_the_trial_without_it(format: For
         }
     )
     text = render(table, [], "t", format)
-    assert re.findall(r"\b[012]\b\W+(baseline|4|-)", text) == ["baseline", "4", "-"]
+    found = re.findall(r"\b([012])\b\W+?(baseline|dlfa|-)\W+?(\d|-)", text)
+    assert found == [("0", "baseline", "-"), ("1", "dlfa", "4"), ("2", "-", "-")]
 
 
 def test_csv_reads_back_to_the_same_numbers(write_sweep: WriteSweep) -> None:
@@ -157,7 +163,7 @@ def test_a_sweep_interrupted_in_search_shows_its_search_trials(
         return
     assert "Search trials of sweep udpos-1 (udpos)" in text
     assert "Best fusion layers" not in text
-    assert text.count("the confirm phase has not finished: no layer has a confirmed run") == 1
+    assert text.count("the confirm phase has not finished: nothing has a confirmed run") == 1
 
 
 def _as_text(lines: list[str], format: Format) -> list[str]:
@@ -171,9 +177,9 @@ def test_several_sweeps_are_one_table_whose_common_notes_stand_once(write_sweep:
     text = render_together(sweeps, "table")
     title, _, heading, _, row, *rest = text.splitlines()
     assert title == "Best fusion layer of each sweep"
-    assert heading.split()[:4] == ["sweep", "task", "metric", "layer"]
-    assert row.split()[:4] == ["one", "udpos", "f1", "1"]
+    assert heading.split()[:5] == ["sweep", "task", "metric", "fusion", "layer"]
+    assert row.split()[:5] == ["one", "udpos", "f1", "dlfa", "1"]
     assert rest.count("  encoder: some/encoder") == 1
-    assert "  two: the confirm phase has not finished: no layer has a confirmed run" in rest
+    assert "  two: the confirm phase has not finished: nothing has a confirmed run" in rest
     assert not any(line.startswith("  one: encoder") for line in rest)
-    assert render_together(sweeps, "csv").startswith("sweep,task,metric,fusion_layer,")
+    assert render_together(sweeps, "csv").startswith("sweep,task,metric,fusion,fusion_layer,")

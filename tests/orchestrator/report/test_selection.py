@@ -4,13 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from orchestrator.report.arms import KEY
+from orchestrator.report.notes import notes
 from orchestrator.report.selection import selection
-from orchestrator.report.tables import notes
 
 from .simulated import simulate
 from .test_tables import column, confirm, make_frame, make_sweep
 
-NO_INTERVALS = pd.DataFrame(columns=["fusion_layer", "language", "low", "high"])
+NO_INTERVALS = pd.DataFrame(columns=["fusion", "fusion_layer", "language", "low", "high"]).astype(
+    {"fusion": "string", "fusion_layer": "Int64"}
+)
 RUNS = [
     confirm(None, 1, dev=80.0, target=60.0),
     confirm(None, 2, dev=80.0, target=62.0),
@@ -24,16 +27,17 @@ RUNS = [
 
 
 def draws_of(**layers: float) -> pd.DataFrame:
-    """Draws of each layer around a value, half of them 1 below and half 1 above it, all alike."""
+    """Draws of each layer of dlfa around a value, half of them 1 below and half 1 above it, all alike."""
     around = np.tile([-1.0, 1.0], 500)
-    table: pd.DataFrame = pd.DataFrame({int(name[1:]): value + around for name, value in layers.items()})
+    columns = pd.MultiIndex.from_tuples([("dlfa", int(name[1:])) for name in layers], names=KEY)
+    table: pd.DataFrame = pd.DataFrame(np.add.outer(around, [*layers.values()]), columns=columns)
     return table
 
 
 def test_the_layer_selected_on_dev_stands_beside_the_one_best_on_test() -> None:
     table = selection(make_frame(*RUNS), NO_INTERVALS, pd.DataFrame())
     assert list(table.columns) == [
-        "selection", "fusion_layer", "dev", "avg_target", "difference", "difference_low", "difference_high",
+        "fusion", "selection", "fusion_layer", "dev", "avg_target", "difference", "difference_low", "difference_high",
         "cost", "cost_low", "cost_high",
     ]  # fmt: skip
     assert column(table, "selection") == ["strict", "oracle"]
@@ -47,8 +51,8 @@ def test_the_layer_selected_on_dev_stands_beside_the_one_best_on_test() -> None:
 
 def test_the_interval_of_the_cost_is_of_draws_that_both_layers_share() -> None:
     low, high = 3.0, 5.0
-    draws = draws_of(l3=62.5, l5=66.5).assign(**{"x": 0.0})
-    draws[5] += np.repeat([low - 4, high - 4], 500)
+    draws = draws_of(l3=62.5, l5=66.5)
+    draws["dlfa", 5] += np.repeat([low - 4, high - 4], 500)
     table = selection(make_frame(*RUNS), NO_INTERVALS, draws)
     assert column(table, "cost_low") == [pytest.approx(low), None]
     assert column(table, "cost_high") == [pytest.approx(high), None]
@@ -67,7 +71,9 @@ def test_one_layer_that_is_both_costs_nothing() -> None:
 
 
 def test_of_layers_equal_on_test_the_lower_one_is_the_oracles() -> None:
-    table = selection(make_frame(*RUNS, confirm(9, 1, 1.0, 66.0), confirm(9, 2, 1.0, 67.0)), NO_INTERVALS, draws_of())
+    table = selection(
+        make_frame(*RUNS, confirm(9, 1, 1.0, 66.0), confirm(9, 2, 1.0, 67.0)), NO_INTERVALS, pd.DataFrame()
+    )
     assert column(table, "fusion_layer") == [3, 5]
 
 

@@ -7,19 +7,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from orchestrator.report.tables import (
-    best_layers,
-    best_of_each,
-    layer_profiles,
-    learning_curves,
-    model_runs,
-    notes,
-    per_language,
-    search_trials,
-)
+from orchestrator.report.best_layers import best_layers, best_of_each, model_runs
+from orchestrator.report.curves import learning_curves
+from orchestrator.report.languages import layer_profiles, per_language
+from orchestrator.report.notes import notes
+from orchestrator.report.search import search_trials
 from orchestrator.report.trials import COLUMNS, Sweep, load
 
-from .conftest import COMPLETE, CONFIRM, FAIL, RUNNING, SEARCH, SETTINGS, WriteSweep, dlfa, none, scores
+from .conftest import COMPLETE, CONFIRM, FAIL, RUNNING, SEARCH, SETTINGS, WriteSweep, dlfa, fused, none, scores
 
 NO_EXAMPLES = pd.DataFrame(columns=["trial", "language", "example", "numerator", "denominator"])
 
@@ -47,10 +42,13 @@ def make_frame(*trials: tuple[dict[str, Any], Numbers], **common: Any) -> pd.Dat
 
 
 def confirm(
-    layer: int | None, seed: int, dev: float, target: float, source: float = 90.0, **more: Any
+    layer: int | None, seed: int, dev: float, target: float, source: float = 90.0, fusion: str = "dlfa", **more: Any
 ) -> tuple[dict[str, Any], Numbers]:
-    """Return a confirm run; its two targets, de and fr, lie one point below and above their mean."""
-    params = none() if layer is None else dlfa(layer)
+    """Return a confirm run, without a layer of the baseline unless it is another fusion's that has none.
+
+    Its two targets, de and fr, lie one point below and above their mean.
+    """
+    params = none() if layer is None and fusion == "dlfa" else fused(fusion, layer)
     numbers: Numbers = {
         ("selection", None, "f1", 3): dev,
         ("test", "en", "f1", 3): source,
@@ -83,6 +81,7 @@ def test_layers_are_compared_with_the_baseline_seed_by_seed() -> None:
         )
     )
     assert list(table.columns) == [
+        "fusion",
         "fusion_layer",
         "reduction_ratio",
         "learning_rate",
@@ -95,6 +94,9 @@ def test_layers_are_compared_with_the_baseline_seed_by_seed() -> None:
         "pairs",
         "difference_p",
         "source",
+        "near",
+        "far",
+        "enf",
         "worst",
         "gap",
         "selected",
@@ -150,7 +152,7 @@ def test_without_a_baseline_there_is_no_difference() -> None:
     assert column(table, "selected") == [False, True]
     languages = per_language(frame)
     assert column(languages, "baseline") == [None, None, None]
-    assert column(languages, "dlfa") == [90.0, 60.0, 62.0]
+    assert column(languages, "fused") == [90.0, 60.0, 62.0]
     assert column(languages, "difference") == [None, None, None]
 
 
@@ -158,7 +160,7 @@ def test_with_the_baseline_alone_nothing_is_selected() -> None:
     frame = make_frame(confirm(None, 1, 80.0, 60.0))
     assert column(best_layers(frame), "selected") == [False]
     assert column(per_language(frame), "baseline") == [90.0, 59.0, 61.0]
-    assert column(per_language(frame), "dlfa") == [None, None, None]
+    assert column(per_language(frame), "fused") == [None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_other_searched_parameters_stand_beside_the_usual_ones() -> None:
     frame = make_frame(
         confirm(None, 1, 80.0, 60.0, head_learning_rate=1e-3), confirm(1, 1, 80.0, 61.0, head_learning_rate=1e-4)
     )
-    assert list(best_layers(frame).columns[2:5]) == ["learning_rate", "head_learning_rate", "seeds"]
+    assert list(best_layers(frame).columns[3:6]) == ["learning_rate", "head_learning_rate", "seeds"]
     assert column(best_layers(frame), "head_learning_rate") == [1e-3, 1e-4]
     assert "head_learning_rate" in search_trials(frame)
 
@@ -191,29 +193,29 @@ def test_languages_compare_the_selected_layer_with_the_baseline() -> None:
         )
     )
     assert list(table.columns) == [
-        "language", "family", "baseline", "dlfa", "difference", "baseline_accuracy", "dlfa_accuracy",
-        "difference_accuracy",
+        "language", "family", "fusion", "fusion_layer", "baseline", "fused", "difference", "baseline_accuracy",
+        "fused_accuracy", "difference_accuracy",
     ]  # fmt: skip
     assert column(table, "language") == ["en", "de", "fr"]
     assert column(table, "family") == ["Indo-European"] * 3
     assert column(table, "baseline") == [89.0, 58.0, 60.0]
-    assert column(table, "dlfa") == [94.0, 66.0, 68.0]
+    assert column(table, "fused") == [94.0, 66.0, 68.0]
     # Seed 2 alone: 91 - 90, 62 - 57, 64 - 59.
     assert column(table, "difference") == [1.0, 5.0, 5.0]
     assert column(table, "baseline_accuracy") == [91.0, 63.0, 67.0]
-    assert column(table, "dlfa_accuracy") == [96.0, 71.0, 75.0]
+    assert column(table, "fused_accuracy") == [96.0, 71.0, 75.0]
     assert column(table, "difference_accuracy") == [1.0, 5.0, 5.0]
 
 
 def test_layers_are_profiled_language_by_language() -> None:
     runs = (confirm(None, 1, 80.0, 60.0), confirm(1, 1, 80.0, 61.0), confirm(3, 1, 80.0, 58.5))
     table = layer_profiles(make_frame(*runs))
-    assert list(table.columns) == ["language", "family", "layer_1", "layer_3"]
+    assert list(table.columns) == ["fusion", "language", "family", "layer_1", "layer_3"]
     assert column(table, "language") == ["en", "de", "fr"]
     assert column(table, "family") == ["Indo-European"] * 3
     assert column(table, "layer_1")[1:] == [1.0, 1.0]
     assert column(table, "layer_3")[1:] == [-1.5, -1.5]
-    assert list(layer_profiles(make_frame(runs[0])).columns) == ["language", "family"]
+    assert list(layer_profiles(make_frame(runs[0])).columns) == ["fusion", "language", "family"]
 
 
 def test_the_source_language_comes_first_wherever_its_code_sorts() -> None:
@@ -280,14 +282,15 @@ def test_notes_state_what_a_finished_sweep_rests_on(write_sweep: WriteSweep) -> 
         "scores in percent; f1 is micro F1 of seqeval over tag sequences, as XTREME; "
         "accuracy is the share of right labels",
         "search trials: 4 (2 COMPLETE, 1 FAIL, 1 PRUNED)",
-        "no importance of parameters: 1 complete DLFA trial, 10 are needed",
+        "no importance of parameters: 1 complete dlfa trial, 10 are needed",
         "confirm runs: 7 (5 COMPLETE, 1 FAIL, 1 superseded and left out)",
         "failed: search-0003, confirm-0006: CUDA out of memory",
-        "layers never tried: 4",
-        "seeds per row: baseline: 2, layer 1: 2, layer 3: 1 (2 asked for: the confirm phase has not finished)",
-        "layers searched without a confirmed run: 2",
-        "difference: layer minus baseline in the mean over target languages, paired by seed",
-        "selected (*, dlfa per language): layer 1, by its mean selection score",
+        "dlfa layers never tried: 4",
+        "seeds per row: baseline: 2, dlfa layer 1: 2, dlfa layer 3: 1 "
+        "(2 asked for: the confirm phase has not finished)",
+        "dlfa layers searched without a confirmed run: 2",
+        "difference: fused minus baseline in the mean over target languages, paired by seed",
+        "selected (*, fused per language): dlfa layer 1, by mean selection score",
         "oracle: the layer that came out best on the targets' test sets, looked up in the answer: an upper bound and "
         "no result, for the best of several lies above the baseline by chance alone",
         "cost: what the oracle's layer scores above the one selected on dev",
@@ -324,13 +327,13 @@ def test_before_the_first_confirmed_run_tables_are_empty_and_notes_say_so(
     assert best_layers(sweep.frame).empty
     assert per_language(sweep.frame).empty
     assert len(search_trials(sweep.frame)) == len(trials[:4])
-    assert notes(sweep)[-1] == "the confirm phase has not finished: no layer has a confirmed run"
+    assert notes(sweep)[-1] == "the confirm phase has not finished: nothing has a confirmed run"
 
 
 def test_a_sweep_without_a_confirm_phase_says_so(write_sweep: WriteSweep) -> None:
     frame = load(write_sweep(SEARCH)).frame
     lines = notes(make_sweep(frame, confirm_seeds=0))
-    assert lines[-1] == "no confirm phase was asked for: no layer has a confirmed run"
+    assert lines[-1] == "no confirm phase was asked for: nothing has a confirmed run"
 
 
 def test_tables_leave_the_frame_alone(write_sweep: WriteSweep, tmp_path: Path) -> None:
@@ -355,11 +358,10 @@ def test_learning_curves_are_means_over_the_runs_of_baseline_and_selected_layer(
         )
     )
     assert {str(name): column(table, str(name)) for name in table} == {
-        "step": [1, 2],
-        "baseline": [52.0, 81.0],
-        "dlfa": [40.0, 90.0],
-        "baseline_loss": [0.52, 0.81],
-        "dlfa_loss": [0.4, 0.9],
+        "fusion": ["none", "none", "dlfa", "dlfa"],
+        "step": [1, 2, 1, 2],
+        "score": [52.0, 81.0, 40.0, 90.0],
+        "loss": [0.52, 0.81, 0.4, 0.9],
     }
 
 
@@ -381,11 +383,11 @@ def test_the_selected_layer_of_each_sweep_stands_beside_its_baseline() -> None:
     table = best_of_each([of(first, "a", "udpos"), of(second, "b", "panx")])
     assert table[["sweep", "task", "metric"]].to_numpy().tolist() == [["a", "udpos", "f1"], ["b", "panx", "f1"]]
     assert column(table, "fusion_layer") == [4, 1]  # the best dev score, not the best target
-    assert column(table, "dlfa") == [64.5, 45]
+    assert column(table, "fused") == [64.5, 45]
     assert column(table, "baseline") == [61, 50]
     assert column(table, "difference") == [3.5, -5]
     assert column(table, "pairs") == [2, 1]
-    assert column(table, "dlfa_sd") == [pytest.approx(1.5 * 2**0.5), None]
+    assert column(table, "fused_sd") == [pytest.approx(1.5 * 2**0.5), None]
 
 
 def test_a_sweep_without_confirmed_layers_has_no_row_and_one_without_baseline_no_difference() -> None:
@@ -393,7 +395,7 @@ def test_a_sweep_without_confirmed_layers_has_no_row_and_one_without_baseline_no
     alone = make_frame(confirm(3, 2, 70, 50))
     table = best_of_each([of(nothing, "nothing", "udpos"), of(alone, "alone", "udpos")])
     assert column(table, "sweep") == ["alone"]
-    assert column(table, "dlfa") == [50]
+    assert column(table, "fused") == [50]
     assert column(table, "baseline") == column(table, "difference") == [None]
 
 
@@ -447,7 +449,7 @@ def test_six_paired_seeds_give_a_p_value_and_five_none() -> None:
     lines = notes(make_sweep(frame))
     assert (
         "p: two-sided sign-flip permutation test over paired seeds on these test examples, not corrected for the "
-        "number of layers"
+        "number of rows"
     ) in lines
 
 

@@ -248,8 +248,8 @@ def test_confirm_runs_that_contradict_each_other_are_refused(write_sweep: WriteS
     with pytest.raises(DataError) as error:
         load(folder)
     assert str(error.value) == (
-        f"{folder}: {named} contradict each other; allowed: one configuration per fusion layer and one run "
-        "of it per seed, all others superseded"
+        f"{folder}: {named} contradict each other; allowed: one configuration per fusion and layer and one "
+        "run of it per seed, all others superseded"
     )
 
 
