@@ -137,7 +137,7 @@ def _sweep_parser() -> Parser:
 def _report_parser() -> Parser:
     parser = Parser(prog="dlfa-report", description="Print the tables of sweeps.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('dlfa-sweep')}")
-    parser.add_argument("names", metavar="NAME", nargs="+", help="sweep in the storage folder")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="sweep in the storage folder")
     parser.add_argument("--storage", metavar="DIR", default="runs", help="folder of sweeps (default runs)")
     parser.add_argument("--format", choices=("table", "csv", "markdown", "latex", "json", "html"), default="table")
     parser.add_argument("--out", metavar="DIR", help="also write all of it to a folder, in every format")
@@ -155,6 +155,11 @@ def _report_parser() -> Parser:
         metavar="N",
         type=COUNT,
         help=f"sentences of each set for --equilibrium (default {_PROBE_LIMIT})",
+    )
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="instead: the numbers of the DLFA paper, beside sweeps that can be compared; without NAME of all tasks",
     )
     parser.add_argument("--register", metavar="MODEL_NAME", help="put the best model of a sweep into MLflow's registry")
     return parser
@@ -336,6 +341,10 @@ def _report(args: argparse.Namespace) -> int:
     from orchestrator.report import load_many, render_sweep, render_together, to_html, to_json, write_reports
 
     _check_probing(args)
+    if args.published:
+        return _published(args)
+    if not args.names:
+        raise ConfigError("NAME: missing; allowed: the names of one or more sweeps, or --published")
     documents = {"html": to_html, "json": to_json}
     storage = absolute("--storage", args.storage, "a folder of sweeps")
     out = None if args.out is None else writable("--out", args.out)
@@ -365,6 +374,26 @@ def _report(args: argparse.Namespace) -> int:
             print(f"wrote {folder}", file=sys.stdout if args.format == "table" else sys.stderr)
     for line in registered:
         print(line, file=sys.stdout if args.format == "table" else sys.stderr)
+    return 0
+
+
+def _published(args: argparse.Namespace) -> int:
+    """Print the numbers of the DLFA paper, beside sweeps if any are named."""
+    from orchestrator.report import load_many, published, render
+
+    others = {"--out": args.out, "--register": args.register, "--equilibrium": args.equilibrium or None}
+    if given := [flag for flag, value in others.items() if value is not None]:
+        raise ConfigError(f"{', '.join(given)}: not allowed with --published; allowed: --storage, --format")
+    if args.format in ("html", "json"):
+        raise ConfigError(
+            f"--format: {args.format!r} is not allowed with --published; allowed: table, csv, markdown, latex"
+        )
+    storage = absolute("--storage", args.storage, "a folder of sweeps")
+    sweeps = load_many(args.names, storage)
+    found = [published(sweep.settings["task"], sweep) for sweep in sweeps] or [published(task) for task in TASKS]
+    for tables, lines in found:
+        for place, (title, table) in enumerate(tables, start=1):
+            print(render(table, lines if place == len(tables) else [], title, args.format))
     return 0
 
 

@@ -6,6 +6,7 @@ from orchestrator.report.documents import to_html, to_json
 from orchestrator.report.folder import write_reports
 from orchestrator.report.languages import per_language
 from orchestrator.report.notes import notes
+from orchestrator.report.published import published
 from orchestrator.report.render import FORMATS, Format, render, render_sweep, render_together
 from orchestrator.report.search import search_trials
 from orchestrator.report.similarity import similarity
@@ -23,6 +24,7 @@ __all__ = [
     "model_runs",
     "notes",
     "per_language",
+    "published",
     "render",
     "render_sweep",
     "render_together",

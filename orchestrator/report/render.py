@@ -37,6 +37,7 @@ FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 _PERCENT = (
     "dev", "avg_target", "source", "near", "far", "enf", "worst", "gap", "baseline", "fused", "score", "value",
+    "published", "ours",
     "retrieval", "language", "capability", "upos", "structure", "majority", "equilibrium", "target",
 )  # fmt: skip
 _LATEX = {
