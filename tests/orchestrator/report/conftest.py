@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 SPACE: dict[str, BaseDistribution] = {
-    "fusion": CategoricalDistribution(["dlfa", "gate", "mean", "scalar_mix", "none"]),
+    "fusion": CategoricalDistribution(["dlfa", "gate", "mean", "scalar_mix", "none", "other"]),
     "fusion_layer": IntDistribution(1, 4),
     "reduction_ratio": IntDistribution(1, 64),
     "learning_rate": FloatDistribution(1e-6, 1e-2, log=True),
