@@ -293,7 +293,10 @@ SWEEP_ALONE = [
 ]  # fmt: skip
 
 REPORT = [
-    ("", "the following arguments are required: NAME"),
+    ("", "NAME: missing; allowed: the names of one or more sweeps, or --published"),
+    ("--published --format html", "--format: 'html' is not allowed with --published; allowed: table, csv, markdown, l"),
+    ("--published --out HERE/out", "--out: not allowed with --published; allowed: --storage, --format"),
+    ("nobody --published --storage TOY/runs", "TOY/runs/nobody: no such sweep"),
     ("mine --format pdf", "argument --format: invalid choice: 'pdf' (choose from "),
     ("mine --format mrakdown", "(did you mean markdown?)"),
     ("mine --formt csv", "unrecognized arguments: --formt csv (did you mean --format?)"),
