@@ -5,8 +5,8 @@
 The least is a bare loop: the same batches, already tensors, through the same model in the same precision, and nothing
 else. For training that is forward pass, cross-entropy, backward pass and AdamW, on the same rows of the table and with
 the same attention, without clipping and without a look at the loss; for evaluation forward pass and argmax. Ours are
-`dlfa.training.fit` and `dlfa.evaluation.predict_all`. DLFA is compared to the baseline, both ours. Two processes at a
-time take turns, step by step, so that both meet the same noise.
+`dlfa.training.fit` and `dlfa.evaluation.predict_all`. Fusions are compared to the baseline, both ours. Two processes at
+a time take turns, step by step, so that both meet the same noise.
 """
 
 import math
@@ -20,6 +20,7 @@ from pairs import Laps, Quartiles, Stopwatch, parser, take_turns, trial
 
 from dlfa.config import ModelConfig, TrialConfig
 from dlfa.flags import COUNT
+from dlfa.fusions import BASELINE, FUSIONS
 from dlfa.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 WARM_UP = 2
 """Training steps that also allocate; not counted."""
 
-RATIOS = (16, 2)
-"""Reduction ratios of DLFA that are measured: a narrow gate and a wide one."""
+LAYER, RATIOS = 1, (16, 2)
+"""The layer that is fused, and reduction ratios: narrow branches and wide ones."""
+
+GOAL = "goal 0.95"
 
 
 @dataclass(frozen=True)
@@ -57,23 +60,38 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.add_argument("--only", choices=["training", "evaluation"], help="measure half of it")
     args = flags.parse_args(argv)
     config = trial(args, args.eval_limit)
-    baseline = replace(config, model=ModelConfig(encoder=config.model.encoder, fusion="none"))
-    fused = {r: replace(config, model=replace(config.model, reduction_ratio=r)) for r in RATIOS}
+    baseline = replace(config, model=ModelConfig(encoder=config.model.encoder, fusion=BASELINE))
+    fused = {name: replace(config, model=model) for name, model in _fusions(config.model.encoder).items()}
 
     if args.only != "evaluation":
         ours, bare = partial(train_steps, baseline, args.steps), partial(_train_bare, baseline, args.steps)
         _say("training against the bare loop (goal 0.95)", ours, bare, padding_of="training batches", warm_up=WARM_UP)
-        for ratio, dlfa in fused.items():
-            what = f"training DLFA at ratio {ratio} against the baseline (goal 0.97)"
-            _say(what, partial(train_steps, dlfa, args.steps), ours, warm_up=WARM_UP)
+        for name, other in fused.items():
+            what = f"training {name} against the baseline ({GOAL})"
+            _say(what, partial(train_steps, other, args.steps), ours, warm_up=WARM_UP)
     if args.only != "training":
         ours, bare = partial(_evaluate, baseline), partial(_evaluate_bare, baseline)
         _say("evaluation against the bare loop (goal 0.95)", ours, bare, padding_of="evaluation batches")
-        for ratio, dlfa in fused.items():
-            what = f"evaluating DLFA at ratio {ratio} against the baseline (goal 0.97)"
-            _say(what, partial(_evaluate, dlfa), ours)
+        for name, other in fused.items():
+            _say(f"evaluating {name} against the baseline ({GOAL})", partial(_evaluate, other), ours)
         one_pass, each = partial(_passes, baseline, args.passes, True), partial(_passes, baseline, args.passes, False)
         _say("evaluation of all languages at once against each in batches of 8,192 pieces", one_pass, each)
+
+
+def _fusions(encoder: str) -> dict[str, ModelConfig]:
+    """Return every fusion but the baseline, at each ratio that is measured if it has one."""
+    found = {}
+    for name, fusion in FUSIONS.items():
+        ratios = RATIOS if "reduction_ratio" in fusion.parameters else (None,)
+        for ratio in ratios if name != BASELINE else ():
+            model = ModelConfig(
+                encoder=encoder,
+                fusion=name,
+                fusion_layer=LAYER if fusion.has_layer else None,
+                reduction_ratio=ratio,
+            )
+            found[name if ratio is None else f"{name} at ratio {ratio}"] = model
+    return found
 
 
 def _say(what: str, one: Side, other: Side, *, padding_of: str = "", warm_up: int = 0) -> None:
