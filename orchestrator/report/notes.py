@@ -7,7 +7,7 @@ import pandas as pd
 
 from dlfa.fusions import BASELINE
 from dlfa.tasks import TASKS
-from dlfa.tasks.languages import find_language
+from dlfa.tasks.languages import genus
 from orchestrator.report.arms import described, fusions_of, layered
 from orchestrator.report.best_layers import PAIRS_NEEDED, best_layers
 from orchestrator.report.importance import TRIALS_NEEDED, complete_trials, searched_fusions
@@ -110,13 +110,12 @@ def _confirmed(sweep: Sweep, table: pd.DataFrame) -> Iterator[str]:
 
 
 def _genera(sweep: Sweep, table: pd.DataFrame) -> Iterator[str]:
-    """Yield what near, far and enf are means over."""
+    """Yield what near, far and enf are means over; languages of unknown genus are among the data's remarks."""
     runs = confirmed_runs(sweep.frame)
     source = str(sweep.settings["data"]["source_language"])
     tested = runs.loc[runs["split"].eq("test") & is_main(runs), "language"].dropna().unique()
-    own, targets = find_language(source), sorted(set(tested) - {source})
-    known = {name: found.genus for name in targets if (found := find_language(name))}
-    near = [name for name, genus in known.items() if own and genus == own.genus]
+    targets = sorted(set(tested) - {source})
+    near = [name for name in targets if genus(name) is not None and genus(name) == genus(source)]
     if table[["near", "far", "enf"]].notna().any(axis=None):
         yield (
             f"near: mean over the targets of the source language's genus ({', '.join(near) or 'none'}), without the "
@@ -124,8 +123,6 @@ def _genera(sweep: Sweep, table: pd.DataFrame) -> Iterator[str]:
         )
     if targets and not near:
         yield f"no near target: none of {', '.join(targets)} is known to be of the genus of {source}"
-    if unknown := [name for name in targets if name not in known]:
-        yield f"of unknown genus, neither near nor far: {', '.join(unknown)}"
 
 
 def _similarity(sweep: Sweep) -> Iterator[str]:
