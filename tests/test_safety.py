@@ -138,7 +138,7 @@ def test_a_study_that_a_stranger_wrote_unpickles_nothing(toy: World, tmp_path: P
             pruner=make_pruner("median", 2),
         )
         trial = opened.ask()
-        trial.suggest_categorical("fusion", ("none", "dlfa"))
+        trial.suggest_categorical("fusion", ("none",))
         trial.report(1.0, 1)
         trial.should_prune()
     assert not (tmp_path / "trap").exists()

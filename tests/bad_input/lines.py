@@ -151,7 +151,7 @@ SWEEP = [
     ("--trials ''", "argument --trials: '' is not allowed; allowed: a whole number in 1..100000"),
     ("--trials '3\n'4", r"argument --trials: '3\n4' is not allowed; allowed: a whole number in 1..100000"),
     ("--trials " + 5000 * "9", "9' is not allowed; allowed: a whole number in 1..100000"),
-    ("--sampler grid --space TOY/grid.yaml --trials 12", "--trials: 12 is not allowed; allowed: 1..11, the points"),
+    ("--sampler grid --space TOY/grid.yaml --trials 12", "--trials: 12 is not allowed; allowed with --sampler grid"),
     ("--time-budget 2", "argument --time-budget: '2' is not allowed; allowed: a time such as 90s, 30m, 2h or 1d"),
     ("--time-budget 0h", "argument --time-budget: '0h' is not allowed; allowed: a time such as 90s"),
     ("--time-budget 2w", "argument --time-budget: '2w' is not allowed; allowed: a time such as 90s"),

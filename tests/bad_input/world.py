@@ -165,7 +165,7 @@ def _write_sweep(root: Path, data: Path, encoder: Path) -> None:
     for name in ("search", "confirm"):
         study = optuna.create_study(storage=f"sqlite:///{folder}/study.db", study_name=name, direction="maximize")
         trial = study.ask()
-        trial.suggest_categorical("fusion", ("none", "dlfa"))
+        trial.suggest_categorical("fusion", ("none",))
         trial.report(50.0, 1)
         trial.set_user_attr("report:1", {"dev/en/f1": 50.0})
         trial.set_user_attr("scores", {"test/en/f1": 60.0, "test/de/f1": 40.0})

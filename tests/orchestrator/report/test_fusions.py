@@ -265,8 +265,8 @@ def _tested(**languages: float) -> list[str]:
 def test_notes_say_which_languages_are_near() -> None:
     lines = _tested(de=60.0, nl_BE=60.0, fr=60.0, xx=60.0)
     assert (
-        "near: mean over the targets of the source language's genus (de, nl_BE), without the source; far: over all other "
-        "targets of known genus; enf: over the source and near"
+        "near: mean over the targets of the source language's genus (de, nl_BE), without the source; far: over all "
+        "other targets of known genus; enf: over the source and near"
     ) in lines
     assert not any(line.startswith("no near target") for line in lines)
     lines = _tested(fr=60.0, fi=60.0)
