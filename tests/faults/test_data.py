@@ -8,7 +8,7 @@ from sweeps import Fault, Storage, assert_accounted, driving, space, states_of, 
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-SPACE = space(trials=3, layers=2, confirm_seeds=1, epochs=2)
+SPACE = space(trials=4, layers=2, confirm_seeds=1, epochs=2)
 
 
 def test_a_sweep_stops_when_its_data_is_no_longer_what_it_began_with(tmp_path: Path) -> None:
@@ -47,5 +47,5 @@ def test_a_sweep_stops_when_its_data_is_no_longer_what_it_began_with(tmp_path: P
     shutil.copy(kept, test_set)
     done = storage.resume("data")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_accounted(folder, search=3)
-    assert states_of(folder, "search") == {"COMPLETE": 3}
+    assert_accounted(folder, search=4)
+    assert states_of(folder, "search") == {"COMPLETE": 4}

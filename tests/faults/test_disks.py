@@ -13,7 +13,7 @@ from sweeps import Storage, assert_accounted, run, space, states_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-SPACE = space(trials=3, layers=1, confirm_seeds=1, epochs=2)
+SPACE = space(trials=4, layers=1, confirm_seeds=1, epochs=2)
 
 # Mounts vanish with the namespace, so what the test looks at afterwards is copied out.
 _SCRIPT = """
@@ -84,7 +84,7 @@ def test_a_full_storage_stops_the_sweep_in_order_and_space_is_all_it_needs(tmp_p
     storage.folder.rmdir()
     shutil.move(copy, storage.folder)
     folder = storage.folder / "full"
-    assert_accounted(folder, search=3)
+    assert_accounted(folder, search=4)
     assert states_of(folder, "search")["FAIL"] == states_of(folder, "confirm")["FAIL"] == 0, "no trial's fault"
 
 
@@ -98,7 +98,7 @@ def test_a_full_mlflow_store_stops_nothing_and_gets_everything_later(tmp_path: P
     assert codes == ["0", "0"], printed
     assert "can't be reached (database or disk is full)" in printed
     assert "not reached MLflow; what is left is kept" in printed
-    assert_accounted(storage.folder / "full", search=3)
+    assert_accounted(storage.folder / "full", search=4)
 
 
 def test_a_full_temp_folder_of_ray_stops_the_sweep_in_order(tmp_path: Path) -> None:
@@ -111,4 +111,4 @@ def test_a_full_temp_folder_of_ray_stops_the_sweep_in_order(tmp_path: Path) -> N
     if first != "0":
         assert first == "1", printed
         assert f"Ray's own files are in {mount}" in printed
-    assert_accounted(storage.folder / "full", search=3)
+    assert_accounted(storage.folder / "full", search=4)

@@ -16,7 +16,7 @@ from sweeps import Storage, assert_accounted, driving, space, states_of, trials_
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
-SPACE = space(trials=5, layers=2, confirm_seeds=1, epochs=2)
+SPACE = space(trials=6, layers=2, confirm_seeds=1, epochs=2)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def test_a_killed_sweep_goes_on_and_ends_as_one_that_was_not(whole: Whole, momen
     done = storage.resume(name)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_accounted(folder, search=5)
+    assert_accounted(folder, search=6)
     assert tables_of(folder) == whole.tables
     after = {t.number: t for t in trials_of(folder, "search")}
     assert {number: after[number] for number in ended} == ended, "finished trials are kept as they are"
@@ -113,7 +113,7 @@ def test_a_sweep_that_is_killed_again_and_again_comes_to_its_end(whole: Whole) -
         command = storage.resuming("again")
     done = storage.resume("again")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_accounted(folder, search=5)
+    assert_accounted(folder, search=6)
     assert tables_of(folder) == whole.tables
 
 
@@ -133,4 +133,4 @@ def test_a_sweep_whose_ray_loses_its_head_says_so_and_can_be_resumed(tmp_path: P
     assert again in driver.printed
     done = storage.resume("headless")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_accounted(storage.folder / "headless", search=5)
+    assert_accounted(storage.folder / "headless", search=6)

@@ -13,7 +13,7 @@ from sweeps import Storage, assert_accounted, driving, space, with_faults
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-SPACE = space(trials=3, layers=2, confirm_seeds=1, epochs=2)
+SPACE = space(trials=4, layers=2, confirm_seeds=1, epochs=2)
 
 
 def _until(holds: Callable[[], bool]) -> None:
@@ -53,7 +53,7 @@ def test_a_server_that_comes_and_goes_misses_nothing(tmp_path: Path) -> None:
         done = storage.resume("away")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "started" not in done.stdout
-    assert_accounted(storage.folder / "away", search=3)
+    assert_accounted(storage.folder / "away", search=4)
 
 
 class _Refusing(BaseHTTPRequestHandler):
@@ -91,4 +91,4 @@ def test_a_server_that_refuses_stops_nothing_and_another_gets_everything(tmp_pat
 
     done = storage.resume("refused", "--tracking-uri", f"sqlite:///{storage.folder}/mlflow.db")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_accounted(storage.folder / "refused", search=3)
+    assert_accounted(storage.folder / "refused", search=4)

@@ -9,7 +9,7 @@ from sweeps import Storage, assert_accounted, driving, space, states_of, with_fa
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-SPACE = space(trials=3, layers=2, confirm_seeds=1, epochs=2)
+SPACE = space(trials=4, layers=2, confirm_seeds=1, epochs=2)
 
 
 def test_a_second_driver_is_refused_and_a_locked_study_stops_the_first_in_order(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_a_second_driver_is_refused_and_a_locked_study_stops_the_first_in_order(
         driver.until("search-0000 report 1/3")
         before = (folder / "sweep.yaml").read_bytes()
 
-        second = storage.resume("held", "--trials", "5")
+        second = storage.resume("held", "--trials", "6")
         assert second.returncode == 2, second.stdout + second.stderr
         assert second.stderr.startswith("dlfa-sweep: --resume: 'held' is being run already (process ")
         assert second.stderr.count("\n") == 1
@@ -36,5 +36,5 @@ def test_a_second_driver_is_refused_and_a_locked_study_stops_the_first_in_order(
 
     done = storage.resume("held")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_accounted(folder, search=3)
-    assert states_of(folder, "search") == {"COMPLETE": 3}, "no trial's fault"
+    assert_accounted(folder, search=4)
+    assert states_of(folder, "search") == {"COMPLETE": 4}, "no trial's fault"

@@ -42,11 +42,12 @@ def test_every_trial_is_in_study_mlflow_and_table(finished: tuple[Path, str]) ->
     assert set(states_of(folder, "search")) <= {"COMPLETE", "PRUNED"}
 
 
-def test_a_fifth_of_the_search_tunes_the_baseline(finished: tuple[Path, str]) -> None:
-    baselines = [t for t in trials_of(finished[0], "search") if t.params["fusion"] == "none"]
-    assert len(baselines) == 2
+def test_baseline_and_method_have_equal_shares_of_the_search(finished: tuple[Path, str]) -> None:
+    trials = trials_of(finished[0], "search")
+    assert [t.params["fusion"] for t in trials] == ["none", "dlfa"] * 4
+    baselines = [t for t in trials if t.params["fusion"] == "none"]
     assert all("fusion_layer" not in t.params and "reduction_ratio" not in t.params for t in baselines)
-    assert len({t.params["learning_rate"] for t in baselines}) == 2
+    assert len({t.params["learning_rate"] for t in baselines}) == 4
 
 
 def test_confirm_phase_gives_baseline_and_every_tried_layer_the_same_new_seeds(finished: tuple[Path, str]) -> None:
@@ -209,9 +210,9 @@ def test_time_budget_ends_the_search_and_more_time_goes_on_with_it(storage: Stor
     assert "time budget" in done.stdout
     assert "dlfa-sweep --resume short" in done.stdout
     assert states_of(folder, "search")["RUNNING"] == 0
-    done = storage.resume("short", "--time-budget", "1h", "--trials", "3")
+    done = storage.resume("short", "--time-budget", "1h", "--trials", "4")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_accounted(folder, search=3)
+    assert_accounted(folder, search=4)
 
 
 def test_two_tasks_are_interrupted_and_resumed_as_one_command(storage: Storage, tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_two_tasks_are_interrupted_and_resumed_as_one_command(storage: Storage, 
     for name in found.index:
         table = pd.read_csv(storage.folder / name / "reports" / "best_layers.csv")
         assert found.loc[name, "baseline"] == table["avg_target"].iloc[0]
-        assert found.loc[name, "dlfa"] == table.loc[table["selected"], "avg_target"].item()
+        assert found.loc[name, "fused"] == table.loc[table["selected"], "avg_target"].item()
 
 
 def _write_panx(treebank: Path, folder: Path) -> None:
