@@ -84,7 +84,7 @@ def _sweep_parser() -> Parser:
     add_data_flags(parser)
     parser.add_argument("--space", metavar="FILE", help="search space (default: the task's own)")
     trials = number(int, f"a whole number in 1..{MOST_TRIALS}", lambda x: 1 <= x <= MOST_TRIALS)
-    parser.add_argument("--trials", metavar="N", type=trials, help="of the search, shared equally (default: the space's)")
+    parser.add_argument("--trials", metavar="N", type=trials, help="of the search, all fusions (default: the space's)")
     parser.add_argument("--time-budget", metavar="2h", type=_seconds, help="end the search after 90s, 30m, 2h, 1d")
     parser.add_argument("--gpus", metavar="N", type=FROM_ZERO, help="use at most N GPUs (default: all there are)")
     parser.add_argument(

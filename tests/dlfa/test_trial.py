@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from seqeval.metrics import f1_score
 from tiny import FAMILIES, write_encoder
+from torch import nn
 from torch.nn import Module
 from torch.nn.modules.module import register_module_forward_hook
 from toy import write_toy
@@ -24,6 +25,7 @@ from dlfa.config import ComputeConfig, DataConfig, ModelConfig, TrainingConfig, 
 from dlfa.data.sources import Sentence, Source, Split, open_source
 from dlfa.errors import ConfigError, DataError
 from dlfa.evaluation import predict, score
+from dlfa.fusions import DLFA, FUSIONS
 from dlfa.model import Classifier, load_encoder
 from dlfa.progress import Report
 from dlfa.tasks import TASKS
@@ -454,6 +456,24 @@ def test_a_checkpoint_of_other_embeddings_is_refused(toy: Toy, tmp_path: Path) -
         {"model.encoder.embeddings.word_embeddings.weight": torch.ones(9)}, {}
     )
     refused()
+
+
+def test_a_checkpoint_of_other_weights_is_refused(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, checkpoint = configuration(toy[0], toy), CheckpointFile(tmp_path / "checkpoint.safetensors")
+
+    class Former(DLFA):
+        """As a version might have had it whose layers had other names."""
+
+        def __init__(self, hidden_size: int, reduction_ratio: int) -> None:
+            super().__init__(hidden_size, reduction_ratio)
+            self.former = nn.Linear(1, 1)
+
+    with monkeypatch.context() as patch:
+        former = replace(FUSIONS["dlfa"], build=lambda shape: Former(shape.hidden_size, shape.reduction_ratio or 1))
+        patch.setitem(FUSIONS, "dlfa", former)
+        interrupted(config, checkpoint, 2)
+    with pytest.raises(DataError, match=r"^\S+: a checkpoint of another configuration; allowed: [^\n]+$"):
+        run_trial(config, checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize(

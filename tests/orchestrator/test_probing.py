@@ -26,7 +26,7 @@ def _texts(data: Path, language: str) -> list[str]:
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     """A sweep of the toy, and sentences in pairs: German ones with themselves, French ones with any."""
     root = tmp_path_factory.mktemp("probing")
-    storage = Storage.make(root, space(trials=8, layers=5, confirm_seeds=2, epochs=1), before=("taskset", "-c", "0"))
+    storage = Storage.make(root, space(trials=10, layers=5, confirm_seeds=2, epochs=1), before=("taskset", "-c", "0"))
     done = storage.run("--name", "toy")
     assert done.returncode == 0, done.stdout + done.stderr
     parallel = root / "parallel"

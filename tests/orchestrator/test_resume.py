@@ -157,6 +157,24 @@ def test_settings_without_fingerprints(begun: SweepSettings, tmp_path: Path, fin
     assert refusal(tmp_path / "runs") == f"{path}.data.fingerprints: {told}"
 
 
+@pytest.mark.parametrize(
+    ("version", "refused"), [("0.1.0", True), ("0.1.9", True), ("0.2.0", False), ("0.10.0", False)]
+)
+def test_a_sweep_of_another_dlfa_is_refused(begun: SweepSettings, tmp_path: Path, version: str, refused: bool) -> None:
+    settings = read_settings(tmp_path / "runs" / "mine")
+    versions = {**settings.provenance["versions"], "dlfa-sweep": version}
+    write_settings(
+        tmp_path / "runs" / "mine", replace(settings, provenance={**settings.provenance, "versions": versions})
+    )
+    if not refused:
+        reopen(tmp_path / "runs", "mine", {})
+        return
+    assert refusal(tmp_path / "runs") == (
+        f"--resume: 'mine' is not allowed: it began with dlfa-sweep {version}, whose dlfa was another module than the "
+        "published one; allowed: that version, or a new sweep"
+    )
+
+
 def test_a_grid_does_not_grow(begun: SweepSettings, tmp_path: Path) -> None:
     write_settings(tmp_path / "runs" / "mine", replace(begun, sampler="grid", trials=6))
     assert refusal(tmp_path / "runs", trials=7) == (
