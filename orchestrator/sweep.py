@@ -311,9 +311,33 @@ class _Driver:
         total: int,
         fixed: Callable[[int], tuple[Params, int]] | None,
     ) -> None:
-        states = Counter(t.state.name for t in study.get_trials(deepcopy=False) if t.state.is_finished())
-        if sum(states.values()) >= total:
-            return
+        """Run trials until as many as the phase has have ended, or the sweep is to stop.
+
+        On a busy machine Tune may end with a trial that it takes for done although nobody has heard of it, such as one
+        that took over the process of another: the study knows better, and that trial goes on.
+        """
+        before = -1
+        while True:
+            states = Counter(t.state.name for t in study.get_trials(deepcopy=False) if t.state.is_finished())
+            ended = states.total()
+            if ended >= total or self.stop.now():
+                return
+            if ended == before:
+                self.stop.halt(f"Ray Tune ends without {total - ended} of {total} {phase} trials")
+                return
+            if before >= 0:
+                self.display.say(f"Ray Tune left {total - ended} of {total} {phase} trials behind: going on with them")
+            before = ended
+            self._tune(phase, study, total, fixed, states)
+
+    def _tune(
+        self,
+        phase: Phase,
+        study: optuna.Study,
+        total: int,
+        fixed: Callable[[int], tuple[Params, int]] | None,
+        states: Counter[str],
+    ) -> None:
         settings, space = self.prepared.settings, self.prepared.space
         reports = space.training.reports_per_trial
         self.display.phase(phase, total, reports, self.slots.count, states)
