@@ -31,7 +31,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     """The quickstart with fewer trials, languages and sentences."""
     storage = tmp_path_factory.mktemp("quickstart")
     which = f"--task udpos --profile quickstart --name shown --languages {','.join(_LANGUAGES)} --storage {storage}"
-    size = "--trials 4 --confirm-seeds 1 --train-limit 48 --eval-limit 8"
+    size = "--trials 6 --confirm-seeds 1 --train-limit 48 --eval-limit 8"
     done = run([*entry("sweep"), *which.split(), *size.split()])
     assert done.returncode == 0, done.stdout + done.stderr
     with mlflow_server(storage, free_port()) as uri:
