@@ -1,4 +1,4 @@
-"""How near a new fusion is to the baseline: its weights, and how far its output lies from the last layer, at step 0.
+"""Distance of a new fusion from the baseline at step 0: its weights, and how far its output lies from the last layer.
 
     python benchmarks/start.py --encoder ENCODER --data DATA
 

@@ -51,8 +51,8 @@ class DataConfig:
     """Sentences of each language's dev and test set that are used, from the start; none: all."""
 
     aligned: bool | None = None
-    """Whether test sets are translations of one another, row by row, and similarity is measured; none: if the data set
-    is known for it."""
+    """True if test sets are translations of one another, row by row, so that similarity is measured; None means that
+    they are if the data set is known for it."""
 
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """Language and split, such as `de test`, to the SHA-256 of the files that results rest on; others are refused."""

@@ -1,7 +1,7 @@
 """Settings checked against encoder, data, search space and machine, before anything starts."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from dlfa.trial import open_corpus, sets_read
 from orchestrator.events import TrialRef
 from orchestrator.resources import Available, Slots, plan_slots
 from orchestrator.settings import SweepSettings, provenance
-from orchestrator.space import Params, SearchSpace
+from orchestrator.space import SearchSpace
 from orchestrator.space_file import load_space
 
 __all__ = ["Prepared", "describe_slots", "encode_all", "planned_slots", "prepare"]
@@ -37,9 +37,7 @@ class Prepared:
     @cached_property
     def shares(self) -> Mapping[str, int]:
         """Search trials of every arm."""
-        if self.settings.sampler == "grid":
-            return _of_arms(self.space.grid_points(self.settings.seed))
-        return self.space.shares(self.settings.trials)
+        return _shares(self.settings, self.space)
 
     @property
     def trials(self) -> int:
@@ -88,25 +86,28 @@ def prepare(settings: SweepSettings) -> Prepared:
     return Prepared(settings=settings, space=space, corpus=corpus, sets=sets)
 
 
-def _of_arms(points: Sequence[Params]) -> Counter[str]:
-    return Counter(str(point["fusion"]) for point in points)
+def _shares(settings: SweepSettings, space: SearchSpace) -> Mapping[str, int]:
+    """Return the search trials of every arm; of a grid as many as the arm's has points."""
+    if settings.sampler == "grid":
+        return Counter(str(point["fusion"]) for point in space.grid_points(settings.seed))
+    return space.shares(settings.trials)
 
 
 def _check_trials(settings: SweepSettings, space: SearchSpace) -> None:
     """Refuse a number of trials that cannot be shared equally by the arms."""
-    fusions = ", ".join(space.fusions)
     if settings.sampler == "grid":
-        points = _of_arms(space.grid_points(settings.seed))
-        if settings.trials != points.total():
-            each = ", ".join(f"{count} for {fusion}" for fusion, count in points.items())
+        shares = _shares(settings, space)
+        total = sum(shares.values())
+        if settings.trials != total:
+            each = ", ".join(f"{count} for {fusion}" for fusion, count in shares.items())
             raise ConfigError(
-                f"--trials: {settings.trials} is not allowed; allowed with --sampler grid: {points.total()}, the whole "
-                f"grid of each fusion ({each})"
+                f"--trials: {settings.trials} is not allowed; allowed with --sampler grid: {total}, the whole grid of "
+                f"each fusion ({each})"
             )
     elif settings.trials < len(space.fusions):
         raise ConfigError(
             f"--trials: {settings.trials} is not allowed; allowed: at least {len(space.fusions)}, one for each of "
-            f"{fusions}"
+            f"{', '.join(space.fusions)}"
         )
 
 

@@ -94,14 +94,15 @@ def load_space(text: str, where: str, task: str, shape: EncoderShape) -> SearchS
     settings = from_mapping(_Settings, right, where)
     errors += [text for name, text in settings.wrong(where, task, shape) if name in right or name not in rest]
     section = mapping.get("search")
-    needed = settings.compare.parameters if "compare" in right or "compare" not in rest else ()
+    compared = "compare" in right or "compare" not in rest  # else what is needed is not known
+    needed = settings.compare.parameters if compared else ()
     if not isinstance(section, Mapping):
         required = ", ".join((*needed, "learning_rate"))
         errors.append(f"{where}.search: {section!r} is not allowed; allowed: at least {required}")
         section = {}
     else:
         errors += [f"{where}.search.{name}: missing" for name in (*needed, "learning_rate") if name not in section]
-        if "compare" in right or "compare" not in rest:
+        if compared:
             errors += [
                 f"{where}.search.{name}: not allowed; allowed: only where compare.fusion has one of {_having(name)}"
                 for name in CONDITIONAL

@@ -31,7 +31,7 @@ class Alignment:
     targets that are not aligned or have none."""
 
     remarks: tuple[str, ...]
-    """What a user should know of it, one line each: how many rows are left out and why, or why there is none."""
+    """Lines for the user: how many rows are left out and why, or why there is no alignment."""
 
 
 @dataclass(frozen=True, kw_only=True)

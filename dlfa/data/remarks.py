@@ -1,4 +1,4 @@
-"""What a user should know of the data that a trial reads: examples that do not fit, leakage, and alignment."""
+"""Remarks on the data that a trial reads: examples that do not fit, leakage, and alignment."""
 
 from collections.abc import Mapping, Sequence
 

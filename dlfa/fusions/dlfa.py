@@ -6,7 +6,7 @@ Shapes: B windows, T tokens, E hidden size.
 from torch import Tensor, nn
 
 from dlfa.fusions.aif import AIF
-from dlfa.fusions.fusion import Fusion, FusionShape, pair
+from dlfa.fusions.fusion import Fusion, FusionShape, mixed, pair
 
 __all__ = ["DLFA", "FUSION"]
 
@@ -36,9 +36,7 @@ class DLFA(nn.Module):
             last_BTE: L2, the output of the last layer.
             attention_mask_BT: 0 where a token is padding.
         """
-        weight_BTE = self.aif((lower_BTE + last_BTE) / 2, attention_mask_BT)
-        fused_BTE: Tensor = last_BTE + (lower_BTE - last_BTE) * weight_BTE
-        return fused_BTE.to(last_BTE.dtype)
+        return mixed(lower_BTE, last_BTE, self.aif((lower_BTE + last_BTE) / 2, attention_mask_BT))
 
 
 def _build(shape: FusionShape) -> DLFA:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["Fusion", "FusionShape", "Parameter"]
+__all__ = ["Fusion", "FusionShape", "Parameter", "mixed", "pair"]
 
 Parameter = Literal["fusion_layer", "reduction_ratio"]
 """A field of `ModelConfig` that only some fusions have."""
@@ -37,7 +37,7 @@ class Fusion:
     """A way to make what a head reads out of an encoder's hidden states."""
 
     name: str
-    """What users type: `--fusion NAME`, `compare: {fusion: [none, NAME]}`."""
+    """The name that users type: `--fusion NAME`, `compare: {fusion: [none, NAME]}`."""
 
     summary: str
     """One line for help texts."""
@@ -52,7 +52,7 @@ class Fusion:
     """Make the module. It is called with those states (each BTE) and `attention_mask_BT=...`, and returns BTE."""
 
     batch_statistics: bool = False
-    """Whether it normalises by the statistics of a batch, so that how a batch is cut changes the result."""
+    """True if it normalises by the statistics of a batch, so that how a batch is cut changes the result."""
 
     @property
     def has_layer(self) -> bool:
@@ -64,3 +64,9 @@ def pair(shape: FusionShape) -> tuple[int, ...]:
     """Return the indices of the chosen lower layer and of the last."""
     assert shape.fusion_layer is not None
     return shape.fusion_layer, shape.layers
+
+
+def mixed(lower_BTE: Tensor, last_BTE: Tensor, weight_BTE: Tensor) -> Tensor:
+    """Return L1 * w + L2 * (1 - w), BTE, of the layers' type, for the weights w of the lower layer."""
+    mixed_BTE: Tensor = last_BTE + (lower_BTE - last_BTE) * weight_BTE
+    return mixed_BTE.to(last_BTE.dtype)

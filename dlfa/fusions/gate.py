@@ -6,7 +6,7 @@ Shapes: B windows, T tokens, E hidden size.
 from torch import Tensor, nn
 
 from dlfa.fusions.aif import ContextGate
-from dlfa.fusions.fusion import Fusion, FusionShape, pair
+from dlfa.fusions.fusion import Fusion, FusionShape, mixed, pair
 
 __all__ = ["FUSION", "GatedFusion"]
 
@@ -37,9 +37,7 @@ class GatedFusion(nn.Module):
             last_BTE: L2, the output of the last layer.
             attention_mask_BT: 0 where a token is padding.
         """
-        gate_BTE = self.gate((lower_BTE + last_BTE) / 2, attention_mask_BT)
-        fused_BTE: Tensor = last_BTE + (lower_BTE - last_BTE) * gate_BTE
-        return fused_BTE.to(last_BTE.dtype)
+        return mixed(lower_BTE, last_BTE, self.gate((lower_BTE + last_BTE) / 2, attention_mask_BT))
 
 
 def _build(shape: FusionShape) -> GatedFusion:

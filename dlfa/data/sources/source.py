@@ -71,8 +71,8 @@ class Pair:
     """One of the task's labels; none: the file has no labels."""
 
     id: str | None = field(default=None, compare=False)
-    """What the file calls its row, the same in every language; none: the file has no ids. Pairs that differ in nothing
-    else are equal."""
+    """The file's id of its row, the same in every language; None means that the file has no ids. Pairs that differ in
+    nothing else are equal."""
 
     @property
     def labelled(self) -> bool:
@@ -333,7 +333,7 @@ def pair(where: str, first: str, second: str, label: str | None, task: TaskSpec,
         where: Place in the file, for messages.
         first: Verbatim, as is the second sentence.
         second: Likewise.
-        label: As in the file; none: the file has no labels.
+        label: As in the file; None means that the file has no labels.
         task: Whose labels are allowed.
         row_id: The row's id; only text and whole numbers are one.
 
